@@ -1,0 +1,1 @@
+"""StreamLake: Kafka-first ingestion with a lakehouse-style raw zone."""

@@ -1,0 +1,1 @@
+"""Frozen values, checked when made."""

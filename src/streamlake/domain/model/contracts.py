@@ -1,0 +1,82 @@
+"""A dataset's contract, ready for use: names, settings, and one function that parses and judges a payload."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamlake.domain.errors import ContractViolation, FieldError
+
+DATASET_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+"""Fullmatch this. No dots or underscores: `streamlake_a_raw` and `streamlake.a.raw` collide in Kafka's metric names."""
+
+DAY_MS = 86_400_000
+
+
+class PayloadParser(Protocol):
+    """Judges a payload."""
+
+    def __call__(self, payload: bytes) -> Mapping[str, object]:
+        """The parsed document, or `ContractViolation`; never another exception, whatever the bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One major version of one dataset's contract."""
+
+    dataset: str
+    major: int
+    description: str
+    key: str
+    """The property that is the record key (the contract's primaryKey): a required string or integer."""
+    sha256: str
+    """Of the contract file's bytes, in hex: which contract judged a dead letter."""
+    json_schema: Mapping[str, object]
+    example: Mapping[str, object]
+    parse: PayloadParser
+    partitions: int = 6
+    part_format: str | None = None
+    """None: the setting `STREAMLAKE_LANDING__DEFAULT_FORMAT` decides."""
+    raw_retention_ms: int = 30 * DAY_MS
+    dlq_retention_ms: int = -1
+    """-1 is Kafka's word for unlimited."""
+
+    def __post_init__(self) -> None:
+        if not DATASET_NAME.fullmatch(self.dataset):
+            raise ValueError(f"dataset: must fullmatch {DATASET_NAME.pattern}, is {self.dataset!r}")
+        if self.major < 1 or self.partitions < 1:
+            raise ValueError(f"{self.dataset}: major version and partitions must be >= 1")
+
+    @property
+    def version(self) -> str:
+        """`v1`: what the record header `schema_version` says."""
+        return f"v{self.major}"
+
+    @property
+    def name(self) -> str:
+        """`orders.v1`: how messages name the contract."""
+        return f"{self.dataset}.{self.version}"
+
+    def record_key(self, document: Mapping[str, object]) -> bytes:
+        """The record key of a parsed document, as UTF-8. Raises `ContractViolation` where it cannot be one."""
+        value = document.get(self.key)
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise ContractViolation(self.name, (FieldError(f"/{self.key}", "key", "must be a string or an integer"),))
+        return str(value).encode()
+
+
+def raw_topic(dataset: str) -> str:
+    """Where a dataset's accepted events are."""
+    return f"streamlake.{dataset}.raw"
+
+
+def dlq_topic(dataset: str) -> str:
+    """Where a dataset's dead letters are."""
+    return f"streamlake.{dataset}.dlq"
+
+
+def consumer_group(dataset: str) -> str:
+    """The group that lands a dataset."""
+    return f"streamlake-consumer-{dataset}"

@@ -1,0 +1,49 @@
+"""Rows of the raw zone, before a part format gives them their shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from streamlake.domain.model.positions import TopicPartition
+from streamlake.domain.model.records import Header
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows of one partition bound for one part, as columns of one length, ascending by offset.
+
+    Each row becomes one envelope. `ingestion_ids` etc. come from the record's headers; `headers` are the others.
+    `ingested_at` is RFC 3339 text as the header has it; `timestamps` are milliseconds since the epoch, UTC.
+    """
+
+    source: TopicPartition
+    topic_id: str
+    offsets: list[int] = field(default_factory=list)
+    timestamps: list[int] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    schema_versions: list[str] = field(default_factory=list)
+    ingestion_ids: list[str] = field(default_factory=list)
+    producer_services: list[str | None] = field(default_factory=list)
+    ingested_ats: list[str] = field(default_factory=list)
+    headers: list[Sequence[Header]] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def pick(self, wanted: Sequence[int]) -> Rows:
+        """The rows at these indexes, in that order."""
+        return Rows(
+            self.source,
+            self.topic_id,
+            [self.offsets[i] for i in wanted],
+            [self.timestamps[i] for i in wanted],
+            [self.keys[i] for i in wanted],
+            [self.schema_versions[i] for i in wanted],
+            [self.ingestion_ids[i] for i in wanted],
+            [self.producer_services[i] for i in wanted],
+            [self.ingested_ats[i] for i in wanted],
+            [self.headers[i] for i in wanted],
+            [self.payloads[i] for i in wanted],
+        )
