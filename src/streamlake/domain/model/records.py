@@ -20,7 +20,8 @@ NO_TIMESTAMP = -1
 class RecordBatch:
     """Consecutive visible records of one partition, as columns of one length (>= 1), ascending by offset.
 
-    `timestamps` are milliseconds since the epoch, UTC, or `NO_TIMESTAMP`. Offsets may have gaps (transactions, compaction).
+    `timestamps` are milliseconds since the epoch, UTC, or `NO_TIMESTAMP`. Offsets may have gaps (transactions,
+    compaction).
     """
 
     source: TopicPartition

@@ -1,0 +1,1 @@
+"""Contract catalogs: a folder of ODCS files."""

@@ -1,0 +1,1 @@
+"""Event logs: Kafka, one sqlite file, memory."""

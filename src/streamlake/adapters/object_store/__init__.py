@@ -1,0 +1,1 @@
+"""Object stores: Google Cloud Storage, a folder, memory."""

@@ -1,0 +1,1 @@
+"""Part formats: newline-delimited JSON, plain or gzipped."""

@@ -1,0 +1,1 @@
+"""Thin runtimes. `container` is the only importer of adapters."""
