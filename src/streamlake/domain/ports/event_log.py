@@ -74,7 +74,7 @@ class SubscriptionListener(Protocol):
 
     @abstractmethod
     def failed(self, partition: TopicPartition, fault: OperatorFault) -> None:
-        """Reading this partition cannot go on by itself (`PositionLost`, `TopicMissing`, `AccessDenied`): it is held."""
+        """This partition cannot be read on by itself (`PositionLost`, `TopicMissing`, `AccessDenied`): it is held."""
 
 
 class Subscription(Protocol):

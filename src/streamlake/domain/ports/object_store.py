@@ -26,7 +26,8 @@ class ObjectInfo:
 class ObjectStore(Protocol):
     """One bucket (and, if it has one, a key prefix that callers never see). Safe for use by several threads.
 
-    Names are relative, `/`-separated and non-empty. Reads and lists see every write answered before they began. A body and its metadata become visible together. Each method makes one attempt: no retries of its own.
+    Names are relative, `/`-separated and non-empty. Reads and lists see every write answered before they began. A body
+    and its metadata become visible together. Each method makes one attempt: no retries of its own.
 
     Errors of every method: `StoreUnavailable` (408, 429, 5xx, reset, timeout: a write may or may not have been
     applied), `AccessDenied` (401, 403), `BucketMissing` (no such bucket).
@@ -45,7 +46,7 @@ class ObjectStore(Protocol):
 
     @abstractmethod
     def replace(self, name: str, body: bytes, *, content_type: str, if_generation: int) -> ObjectInfo:
-        """Write an object if its generation is `if_generation` (0: if there is none). For roll-ups and plans' state only.
+        """Write an object if its generation is `if_generation` (0: if there is none). For roll-ups only.
 
         Raises `GenerationChanged` where it is not; nothing is written then.
         """
