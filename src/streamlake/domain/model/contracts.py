@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from streamlake.domain.errors import ContractViolation, FieldError
+from streamlake.domain.model.times import DAY_MS
 
 DATASET_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 """Fullmatch this. No dots or underscores: `streamlake_a_raw` and `streamlake.a.raw` collide in Kafka's metric names."""
-
-DAY_MS = 86_400_000
 
 
 class PayloadParser(Protocol):

@@ -1,0 +1,112 @@
+"""Dead letters: the original record, untouched, with everything needed to understand it and to send it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from streamlake.domain.errors import ContractViolation, DataFault, RecordRefused, RecordTooLarge
+from streamlake.domain.model.contracts import Contract, dlq_topic
+from streamlake.domain.model.records import NO_TIMESTAMP, Header, OutgoingRecord
+from streamlake.domain.model.times import epoch_ms, rfc3339
+
+OURS = "dlq_"
+STAGE_API = "api"
+STAGE_CONSUMER = "consumer"
+MAX_TRACE_BYTES = 8 * 1024
+TRUNCATED_BYTES = 256 * 1024
+"""How much of a value is kept where the whole does not fit the dead-letter topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetterSource:
+    """The place in the raw topic where a consumer found the record."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    timestamp: int
+
+
+def error_class(fault: DataFault) -> str:
+    """A stable word for metrics, filters and the demo's table."""
+    match fault:
+        case ContractViolation():
+            return "malformed_json" if fault.errors[0].rule == "json" else "contract_violation"
+        case RecordRefused():
+            return fault.rule
+        case RecordTooLarge():
+            return "too_large"
+        case _:
+            return type(fault).__name__
+
+
+def dead_letter(
+    dataset: str,
+    stage: str,
+    fault: DataFault,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Sequence[Header],
+    failed_at: datetime,
+    *,
+    contract: Contract | None = None,
+    source: LetterSource | None = None,
+    replay_id: str | None = None,
+) -> OutgoingRecord:
+    """The letter for a record at fault: its key, value and headers unchanged, and why as `dlq_*` headers.
+
+    Its timestamp is the failure time, never the source's: retention would delete the letter of an old record at once.
+    A header of the record's own that begins with `dlq_` is kept as `orig_dlq_*`.
+    """
+    told: list[tuple[str, str]] = [
+        ("stage", stage),
+        ("error_class", error_class(fault)),
+        ("error_reason", str(fault)),
+        ("error_detail", _detail(fault)),
+        ("exception_trace", _trace(fault)),
+        ("failed_at", rfc3339(failed_at)),
+        ("attempts", "1"),
+    ]
+    if contract is not None:
+        told.append(("contract", f"{contract.version} sha256:{contract.sha256}"))
+    if source is not None:
+        told += [
+            ("source_topic", source.topic),
+            ("source_topic_id", source.topic_id),
+            ("source_partition", str(source.partition)),
+            ("source_offset", str(source.offset)),
+        ]
+        if source.timestamp != NO_TIMESTAMP:
+            told.append(("source_timestamp", str(source.timestamp)))
+    if replay_id is not None:
+        told.append(("replay_id", replay_id))
+    kept = [(f"orig_{name}" if name.startswith(OURS) else name, content) for name, content in headers]
+    ours = [(OURS + name, text.encode()) for name, text in told]
+    return OutgoingRecord(dlq_topic(dataset), key, value, [*kept, *ours], epoch_ms(failed_at))
+
+
+def truncated(letter: OutgoingRecord) -> OutgoingRecord:
+    """The letter with its value cut to what any topic takes, and the sha256 and length of the whole beside it."""
+    value = letter.value or b""
+    marks: list[Header] = [
+        (OURS + "truncated_from_bytes", str(len(value)).encode()),
+        (OURS + "value_sha256", hashlib.sha256(value).hexdigest().encode()),
+    ]
+    return letter._replace(value=value[:TRUNCATED_BYTES], headers=[*letter.headers, *marks])
+
+
+def _detail(fault: DataFault) -> str:
+    errors = fault.errors if isinstance(fault, ContractViolation) else ()
+    return json.dumps([{"pointer": e.pointer, "rule": e.rule, "expected": e.expected} for e in errors])
+
+
+def _trace(fault: DataFault) -> str:
+    """Where it was raised. Never the chained cause: a library's own message could quote the payload."""
+    text = "".join(traceback.format_exception(fault, chain=False))
+    return text.encode()[-MAX_TRACE_BYTES:].decode(errors="ignore")

@@ -1,0 +1,54 @@
+"""The metadata that travels with every event as record headers, and the identity derived from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID, uuid5
+
+from streamlake.domain.errors import RecordRefused
+from streamlake.domain.model.records import Header
+
+INGESTION_NAMESPACE = UUID("1a85095f-bfb2-5e53-88a7-bc2c4746ca3d")
+"""The published namespace of every derived `ingestion_id`: uuid5(NAMESPACE_URL, "urn:streamlake:ingestion-id")."""
+
+DATASET = "dataset"
+SCHEMA_VERSION = "schema_version"
+INGESTION_ID = "ingestion_id"
+PRODUCER_SERVICE = "producer_service"
+INGESTED_AT = "ingested_at"
+ENVELOPE_HEADERS = frozenset({DATASET, SCHEMA_VERSION, INGESTION_ID, PRODUCER_SERVICE, INGESTED_AT})
+
+
+def ingestion_id_of_request(producer_service: str, dataset: str, token: str, index: int | None) -> UUID:
+    """The same request retried is the same event: UUIDv5 of service, dataset, token and, in a batch, the index."""
+    name = [producer_service, dataset, token] if index is None else [producer_service, dataset, token, str(index)]
+    return uuid5(INGESTION_NAMESPACE, "\n".join(name))
+
+
+def ingestion_id_of_record(topic_id: str, partition: int, offset: int) -> UUID:
+    """For a record that came without one: its place in the log is its identity."""
+    return uuid5(INGESTION_NAMESPACE, f"{topic_id}\n{partition}\n{offset}")
+
+
+def envelope_of(headers: Sequence[Header], dataset: str) -> tuple[dict[str, str], Sequence[Header]]:
+    """Split headers into the envelope's fields and the others, losing none.
+
+    Of a repeated envelope header the last counts and the earlier ones stay among the others, as does a `dataset`
+    that is not this dataset. Raises `RecordRefused` where an envelope header is not UTF-8.
+    """
+    fields: dict[str, str] = {}
+    others: list[Header] = []
+    for name, value in reversed(headers):
+        if name not in ENVELOPE_HEADERS or name in fields or value is None:
+            others.append((name, value))
+            continue
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            raise RecordRefused("header_not_utf8", f"header {name}: must be UTF-8") from None
+        if name == DATASET and text != dataset:
+            others.append((name, value))
+        else:
+            fields[name] = text
+    others.reverse()
+    return fields, others

@@ -1,0 +1,160 @@
+"""Events from producers: judge, key, stamp, append; and say of each one where it is, or whether it may be anywhere.
+
+payload -> contract -> OutgoingRecord for the raw topic ---+
+               \\--> dead letter for the dlq topic ---------+-> one append -> one outcome per event, in order
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from streamlake.domain.errors import ContractViolation, RecordTooLarge, StreamLakeError, UnknownDataset
+from streamlake.domain.model.contracts import Contract, raw_topic
+from streamlake.domain.model.dead_letters import STAGE_API, dead_letter
+from streamlake.domain.model.envelope import (
+    DATASET,
+    INGESTED_AT,
+    INGESTION_ID,
+    PRODUCER_SERVICE,
+    SCHEMA_VERSION,
+    ingestion_id_of_request,
+)
+from streamlake.domain.model.records import Appended, AppendOutcome, Header, OutgoingRecord
+from streamlake.domain.model.times import epoch_ms, rfc3339
+from streamlake.domain.ports.contract_catalog import ContractCatalog
+from streamlake.domain.ports.event_log import LogWriter
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRequest:
+    """One call of a producer: what all its events share.
+
+    `token` is the client's Idempotency-Key, or one made for it; the same token again gives the same ingestion ids.
+    """
+
+    dataset: str
+    schema_version: str | None
+    producer_service: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """In the log, acknowledged."""
+
+    ingestion_id: UUID
+    place: Appended
+    ingested_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Not what the contract says; the original bytes are in the dead-letter topic at `letter`."""
+
+    ingestion_id: UUID
+    violation: ContractViolation
+    letter: Appended
+
+
+@dataclass(frozen=True, slots=True)
+class NotAccepted:
+    """Neither: `fault` says whether the event is certainly not stored, possibly stored, or too large to be."""
+
+    ingestion_id: UUID
+    fault: StreamLakeError
+
+
+EventOutcome = Accepted | Rejected | NotAccepted
+
+
+class IngestEvents:
+    """The one way in, for the HTTP API and the command line alike. Safe for several threads if its writer is."""
+
+    def __init__(self, catalog: ContractCatalog, writer: LogWriter, *, max_event_bytes: int) -> None:
+        self._catalog = catalog
+        self._writer = writer
+        self._max_event_bytes = max_event_bytes
+
+    def ingest(
+        self, request: IngestRequest, payload: bytes, now: datetime, done: Callable[[EventOutcome], None]
+    ) -> None:
+        """Ingest one event; `done` is called once, perhaps on the writer's thread. Raises `UnknownDataset`."""
+        self._ingest(request, [payload], False, now, lambda outcomes: done(outcomes[0]))
+
+    def ingest_batch(
+        self,
+        request: IngestRequest,
+        payloads: Sequence[bytes],
+        now: datetime,
+        done: Callable[[Sequence[EventOutcome]], None],
+    ) -> None:
+        """Ingest many; one outcome each, in order. A bad event harms no other. Raises `UnknownDataset`."""
+        self._ingest(request, payloads, True, now, done)
+
+    def _ingest(
+        self,
+        request: IngestRequest,
+        payloads: Sequence[bytes],
+        indexed: bool,
+        now: datetime,
+        done: Callable[[Sequence[EventOutcome]], None],
+    ) -> None:
+        contract = self._contract(request)
+        outcomes: list[EventOutcome | None] = [None] * len(payloads)
+        records: list[OutgoingRecord] = []
+        judged: list[tuple[int, UUID, ContractViolation | None]] = []
+        ingested_at = rfc3339(now)
+        timestamp = epoch_ms(now)
+        topic = raw_topic(contract.dataset)
+        shared: list[Header] = [
+            (DATASET, contract.dataset.encode()),
+            (SCHEMA_VERSION, contract.version.encode()),
+            (PRODUCER_SERVICE, request.producer_service.encode()),
+            (INGESTED_AT, ingested_at.encode()),
+        ]
+        for index, payload in enumerate(payloads):
+            ingestion_id = ingestion_id_of_request(
+                request.producer_service, contract.dataset, request.token, index if indexed else None
+            )
+            if len(payload) > self._max_event_bytes:
+                limit = f"event: at most {self._max_event_bytes} bytes, has {len(payload)}"
+                outcomes[index] = NotAccepted(ingestion_id, RecordTooLarge(limit))
+                continue
+            headers = [*shared, (INGESTION_ID, str(ingestion_id).encode())]
+            try:
+                key = contract.record_key(contract.parse(payload))
+            except ContractViolation as violation:
+                judged.append((index, ingestion_id, violation))
+                records.append(
+                    dead_letter(contract.dataset, STAGE_API, violation, None, payload, headers, now, contract=contract)
+                )
+            else:
+                judged.append((index, ingestion_id, None))
+                records.append(OutgoingRecord(topic, key, payload, headers, timestamp))
+
+        def settle(appended: Sequence[AppendOutcome]) -> None:
+            for (index, ingestion_id, violation), outcome in zip(judged, appended, strict=True):
+                if not isinstance(outcome, Appended):
+                    outcomes[index] = NotAccepted(ingestion_id, outcome)
+                elif violation is not None:
+                    outcomes[index] = Rejected(ingestion_id, violation, outcome)
+                else:
+                    outcomes[index] = Accepted(ingestion_id, outcome, ingested_at)
+            done([outcome for outcome in outcomes if outcome is not None])
+
+        if records:
+            self._writer.append(records, settle)
+        else:
+            settle([])
+
+    def _contract(self, request: IngestRequest) -> Contract:
+        if request.schema_version is None:
+            return self._catalog.newest(request.dataset)
+        contract = self._catalog.find(request.dataset, request.schema_version)
+        if contract is None:
+            known = ", ".join(c.version for c in self._catalog.versions(request.dataset))
+            raise UnknownDataset(f"{request.dataset}: schema_version must be one of {known}")
+        return contract
