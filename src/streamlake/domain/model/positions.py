@@ -135,6 +135,14 @@ class Offsets:
             found.append((at, end))
         return found
 
+    def before(self, cut: int) -> Offsets:
+        """The part of this set below `cut`."""
+        return Offsets((start, min(end, cut)) for start, end in self if start < cut)
+
+    def since(self, cut: int) -> Offsets:
+        """The part of this set at or above `cut`."""
+        return Offsets((max(start, cut), end) for start, end in self if end > cut)
+
     def overlaps(self, start: int, end: int) -> bool:
         """Is any offset of `[start, end)` in this set?"""
         at = bisect_right(self._ends, start)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from streamlake.domain.model.positions import TopicPartition
+from streamlake.domain.model.positions import Lane, TopicPartition
 from streamlake.domain.model.records import Header
+
+ENVELOPE_BYTES = 330
+"""About what an envelope adds to its payload."""
 
 
 @dataclass(slots=True)
@@ -31,6 +34,16 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    @property
+    def lane(self) -> Lane:
+        """The partition these rows come from, by topic id."""
+        return Lane(self.topic_id, self.source.partition)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes the rows are as envelopes, before compression."""
+        return sum(map(len, self.payloads)) + ENVELOPE_BYTES * len(self.offsets)
 
     def pick(self, wanted: Sequence[int]) -> Rows:
         """The rows at these indexes, in that order."""

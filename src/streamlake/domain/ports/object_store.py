@@ -23,11 +23,26 @@ class ObjectInfo:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
+def check_name(name: str) -> None:
+    """Raise `ValueError` unless every store can hold an object of this name.
+
+    Relative, `/`-separated, 1 to 1,024 bytes of UTF-8; no segment empty, `.` or `..`; no NUL, CR or LF. (GCS would take
+    some of these; a folder cannot, and a name that climbs out of a folder must never reach one.)
+    """
+    if not 1 <= len(name.encode()) <= 1024:
+        raise ValueError(f"an object name has 1 to 1,024 bytes of UTF-8, not {len(name.encode())}")
+    if any(character in name for character in "\0\r\n"):
+        raise ValueError(f"an object name holds no NUL, CR or LF: {name!r}")
+    if any(segment in ("", ".", "..") for segment in name.split("/")):
+        raise ValueError(f"an object name is relative, and no segment of it is empty, '.' or '..': {name!r}")
+
+
 class ObjectStore(Protocol):
     """One bucket (and, if it has one, a key prefix that callers never see). Safe for use by several threads.
 
-    Names are relative, `/`-separated and non-empty. Reads and lists see every write answered before they began. A body
-    and its metadata become visible together. Each method makes one attempt: no retries of its own.
+    Names are what `check_name` lets pass; others are refused with `ValueError` before anything happens. Reads and lists
+    see every write answered before they began. A body and its metadata become visible together. Each method makes one
+    attempt: no retries of its own.
 
     Errors of every method: `StoreUnavailable` (408, 429, 5xx, reset, timeout: a write may or may not have been
     applied), `AccessDenied` (401, 403), `BucketMissing` (no such bucket).
@@ -47,6 +62,8 @@ class ObjectStore(Protocol):
     @abstractmethod
     def replace(self, name: str, body: bytes, *, content_type: str, if_generation: int) -> ObjectInfo:
         """Write an object if its generation is `if_generation` (0: if there is none). For roll-ups only.
+
+        The new generation carries no custom metadata, whatever the old one had.
 
         Raises `GenerationChanged` where it is not; nothing is written then.
         """
@@ -68,7 +85,10 @@ class ObjectStore(Protocol):
 
     @abstractmethod
     def folders(self, prefix: str) -> Sequence[str]:
-        """The distinct next path segments below `prefix` (which ends in `/`), ascending, without slashes."""
+        """The distinct next path segments below `prefix` that hold objects, ascending by UTF-8 bytes, without slashes.
+
+        `prefix` ends in `/`, or is empty for the whole bucket. An object directly below `prefix` is not a folder.
+        """
 
     @abstractmethod
     def close(self) -> None:

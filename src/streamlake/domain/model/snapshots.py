@@ -1,0 +1,115 @@
+"""What landing works on: records of one dataset closed together, to be landed and then committed together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from streamlake.domain.errors import DataFault
+from streamlake.domain.model.contracts import Contract
+from streamlake.domain.model.dead_letters import LetterSource
+from streamlake.domain.model.parts import PartInfo
+from streamlake.domain.model.positions import Lane, Offsets, TopicPartition
+from streamlake.domain.model.records import Appended, Header
+from streamlake.domain.model.rows import Rows
+
+COMMIT_VERSION = 1
+
+
+class Row(NamedTuple):
+    """One judged record: what an envelope says beside its place in the log."""
+
+    day: int
+    key: str | None
+    schema_version: str
+    ingestion_id: str
+    producer_service: str | None
+    ingested_at: str
+    headers: Sequence[Header]
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A record on its way to the dead-letter topic."""
+
+    source: LetterSource
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header]
+    fault: DataFault
+    contract: Contract | None
+    day: int | None
+    """None where the record has no usable timestamp, so that no prefix can hold it."""
+
+    @property
+    def lane(self) -> Lane:
+        """The partition it came from, by topic id."""
+        return Lane(self.source.topic_id, self.source.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class LandedPart:
+    """A part this process created."""
+
+    name: str
+    info: PartInfo
+    size: int
+    generation: int
+    offered: int
+    """What its rows were estimated at before encoding: the ratio predicts when the next part is full."""
+
+
+@dataclass(slots=True)
+class Span:
+    """What a snapshot holds of one partition: every visible record in `[start, end)`, as a row or as a letter."""
+
+    topic_id: str
+    start: int
+    end: int
+    epoch: int
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Filled by one thread, then sealed and consumed by another: landing takes out what is done."""
+
+    opened_at: float
+    spans: dict[TopicPartition, Span] = field(default_factory=dict)
+    days: dict[int, dict[TopicPartition, Rows]] = field(default_factory=dict)
+    day_bytes: dict[int, int] = field(default_factory=dict)
+    letters: list[Letter] = field(default_factory=list)
+    records: int = 0
+    memory: int = 0
+    reason: str = ""
+    """Why it was sealed: bytes, records, age, dates, memory, revoked, shutdown."""
+    parts: list[LandedPart] = field(default_factory=list)
+    """The parts that landing it has created so far."""
+    lettered: list[tuple[Letter, Appended]] = field(default_factory=list)
+    """The letters acknowledged so far, and where they are."""
+
+    def claims(self) -> dict[Lane, Offsets]:
+        """What its parts may claim of each partition."""
+        return {
+            Lane(span.topic_id, source.partition): Offsets([(span.start, span.end)])
+            for source, span in self.spans.items()
+        }
+
+
+def commit_metadata(topic_id: str) -> str:
+    """What is committed beside a live position: whose offsets these are. A plain reset by an operator wipes it."""
+    return json.dumps({"v": COMMIT_VERSION, "topic_id": topic_id, "replay": None}, separators=(",", ":"))
+
+
+def committed_topic_id(metadata: str) -> str | None:
+    """The topic id in a commit's metadata; None where somebody else's tool made the commit."""
+    try:
+        told = json.loads(metadata)
+    except ValueError:
+        return None
+    if not isinstance(told, dict) or told.get("v") != COMMIT_VERSION:
+        return None
+    topic_id = told.get("topic_id")
+    return topic_id if isinstance(topic_id, str) else None

@@ -1,0 +1,92 @@
+"""Is a record fit for the raw zone? If so, what its envelope says; if not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamlake.domain.errors import ContractViolation, DataFault, RecordRefused
+from streamlake.domain.model.contracts import Contract
+from streamlake.domain.model.envelope import (
+    INGESTED_AT,
+    INGESTION_ID,
+    PRODUCER_SERVICE,
+    SCHEMA_VERSION,
+    envelope_of,
+    ingestion_id_of_record,
+)
+from streamlake.domain.model.records import NO_TIMESTAMP, Header
+from streamlake.domain.model.snapshots import Row
+from streamlake.domain.model.times import DAY_MS, LAST_MS, rfc3339_of_ms
+from streamlake.domain.ports.contract_catalog import ContractCatalog
+
+
+class JudgeRecords:
+    """Judges the records of one dataset by the contract that each names, or by the newest."""
+
+    def __init__(self, dataset: str, catalog: ContractCatalog) -> None:
+        self._dataset = dataset
+        self._contracts = {contract.version: contract for contract in catalog.versions(dataset)}
+        self._newest = catalog.newest(dataset)
+
+    def judge(
+        self,
+        topic_id: str,
+        partition: int,
+        offset: int,
+        timestamp: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[Header],
+    ) -> Row:
+        """The row of a good record; raises `DataFault` for a bad one, and nothing else, whatever its bytes."""
+        day = day_of(timestamp)
+        if day is None:
+            raise _no_day(timestamp)
+        fields, others = envelope_of(headers, self._dataset)
+        contract = self._contract(fields.get(SCHEMA_VERSION))
+        if value is None:
+            raise RecordRefused("null_value", "value: must be a JSON object, is null")
+        contract.parse(value)
+        return Row(
+            day,
+            _text(key),
+            contract.version,
+            fields.get(INGESTION_ID) or str(ingestion_id_of_record(topic_id, partition, offset)),
+            fields.get(PRODUCER_SERVICE),
+            fields.get(INGESTED_AT) or rfc3339_of_ms(timestamp),
+            others,
+            value,
+        )
+
+    def contract_of(self, fault: DataFault) -> Contract | None:
+        """The contract that a violation broke."""
+        if not isinstance(fault, ContractViolation):
+            return None
+        return next((contract for contract in self._contracts.values() if contract.name == fault.contract), None)
+
+    def _contract(self, version: str | None) -> Contract:
+        if version is None:
+            return self._newest
+        try:
+            return self._contracts[version]
+        except KeyError:
+            known = ", ".join(self._contracts)
+            raise RecordRefused("unknown_schema_version", f"header {SCHEMA_VERSION}: must be one of {known}") from None
+
+
+def day_of(timestamp: int) -> int | None:
+    """The UTC day of a record's timestamp, counted from the epoch; None where no ISO date can name it."""
+    return timestamp // DAY_MS if 0 <= timestamp < LAST_MS else None
+
+
+def _no_day(timestamp: int) -> RecordRefused:
+    if timestamp == NO_TIMESTAMP:
+        return RecordRefused("no_timestamp", "timestamp: a record must have one, its ingestion date rests on it")
+    return RecordRefused("timestamp_out_of_range", f"timestamp: must be in 1970 to 9999, is {timestamp} ms")
+
+
+def _text(key: bytes | None) -> str | None:
+    try:
+        return None if key is None else key.decode()
+    except UnicodeDecodeError:
+        raise RecordRefused("key_not_utf8", "key: must be UTF-8") from None

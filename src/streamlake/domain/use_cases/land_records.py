@@ -1,0 +1,279 @@
+"""Landing: records in, sealed snapshots out, and only then positions that may be committed.
+
+    poll thread: LandRecords                      landing thread: LandSnapshots
+    ------------------------                      -----------------------------
+    receive(batch, now) --> Snapshot, sealed -->  land(snapshot, now)
+    tick(now)           -->                         1. is the topic id still the one these were read from?
+    drain(reason)       -->                         2. dead letters, acknowledged; but what has landed stays landed
+                                                    3. every date's rows in its part log
+    settled(snapshot) = what may be committed <--   (after any error land again: it goes on where it was)
+
+`LandRecords` holds no thread, clock or connection: it is fed, and it answers. `LandSnapshots` makes one attempt and
+raises whose fault it was; waiting is the daemon's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from streamlake.domain.errors import (
+    DataFault,
+    PrefixDamaged,
+    RecordTooLarge,
+    SettingsInvalid,
+    StreamLakeError,
+    TopicMissing,
+    TopicRecreated,
+)
+from streamlake.domain.model.contracts import dlq_topic, raw_topic
+from streamlake.domain.model.dead_letters import STAGE_CONSUMER, LetterSource, dead_letter, truncated
+from streamlake.domain.model.positions import Position, TopicPartition
+from streamlake.domain.model.records import Appended, RecordBatch
+from streamlake.domain.model.rows import ENVELOPE_BYTES, Rows
+from streamlake.domain.model.snapshots import Letter, Row, Snapshot, Span, commit_metadata
+from streamlake.domain.model.times import iso_date
+from streamlake.domain.ports.contract_catalog import ContractCatalog
+from streamlake.domain.ports.event_log import LogAdmin, LogWriter
+from streamlake.domain.use_cases.judge_records import JudgeRecords, day_of
+from streamlake.domain.use_cases.part_log import PartLogs
+
+MAX_DATES = 32
+"""A snapshot spans at most this many dates; the record that would open one more closes it."""
+
+ROW_MEMORY_BYTES = 450
+"""About what CPython needs for one buffered record beside its payload."""
+
+FILL = 0.9
+"""A snapshot is full when a part is expected to reach this share of its limit: the prediction errs both ways."""
+
+LETTERS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class LandingLimits:
+    """When a snapshot is full. `max_bytes` is of one part as stored; `max_age_s` counts from the first record."""
+
+    max_bytes: int
+    max_records: int
+    max_age_s: float
+
+
+@dataclass(slots=True)
+class _Owned:
+    topic_id: str
+    position: int
+    epoch: int
+
+
+class LandRecords:
+    """The poll thread's side of one dataset in one process. One thread only."""
+
+    def __init__(self, dataset: str, catalog: ContractCatalog, limits: LandingLimits) -> None:
+        self._judge = JudgeRecords(dataset, catalog)
+        self._limits = limits
+        self._owned: dict[TopicPartition, _Owned] = {}
+        self._epoch = 0
+        self._open: Snapshot | None = None
+        self._shrinkage = 1.0
+
+    @property
+    def open_memory(self) -> int:
+        """Bytes buffered in the open snapshot."""
+        return self._open.memory if self._open else 0
+
+    @property
+    def opened_at(self) -> float | None:
+        """When the oldest record of the open snapshot came (monotonic seconds)."""
+        return self._open.opened_at if self._open else None
+
+    def assign(self, source: TopicPartition, topic_id: str, start: int) -> list[Snapshot]:
+        """This partition is read from `start` on. Returns what has to be sealed for it."""
+        sealed = self.drain("reassigned") if self._open and source in self._open.spans else []
+        self._epoch += 1
+        self._owned[source] = _Owned(topic_id, start, self._epoch)
+        return sealed
+
+    def forget(self, sources: Iterable[TopicPartition]) -> None:
+        """These are no longer ours: nothing of them is committed any more, whatever is still under way."""
+        for source in sources:
+            self._owned.pop(source, None)
+
+    def receive(self, batch: RecordBatch, now: float) -> list[Snapshot]:
+        """Take records in; returns the snapshots that became full on the way.
+
+        A batch holds every visible record from the position on: what lies between is a gap, and is claimed. Records
+        below the position (a log read again) and of partitions not owned are left alone.
+        """
+        owned = self._owned.get(batch.source)
+        if owned is None:
+            return []
+        sealed: list[Snapshot] = []
+        columns = zip(batch.offsets, batch.timestamps, batch.keys, batch.values, batch.headers, strict=True)
+        for offset, timestamp, key, value, headers in columns:
+            if offset < owned.position:
+                continue
+            outcome: Row | Letter
+            try:
+                outcome = self._judge.judge(
+                    owned.topic_id, batch.source.partition, offset, timestamp, key, value, headers
+                )
+            except DataFault as fault:
+                source = LetterSource(batch.source.topic, owned.topic_id, batch.source.partition, offset, timestamp)
+                contract = self._judge.contract_of(fault)
+                outcome = Letter(source, key, value, headers, fault, contract, day_of(timestamp))
+            if self._open and outcome.day not in self._open.days and len(self._open.days) >= MAX_DATES:
+                sealed += self.drain("dates")
+            snapshot = self._open = self._open or Snapshot(now)
+            span = snapshot.spans.get(batch.source)
+            if span is None:
+                span = snapshot.spans[batch.source] = Span(owned.topic_id, owned.position, offset, owned.epoch)
+            if isinstance(outcome, Row):
+                _append(snapshot, batch.source, owned.topic_id, offset, timestamp, outcome)
+            else:
+                snapshot.letters.append(outcome)
+            snapshot.records += 1
+            snapshot.memory += ROW_MEMORY_BYTES + (len(value) if value else 0)
+            owned.position = span.end = offset + 1
+            if full := self._full(snapshot, outcome.day):
+                sealed += self.drain(full)
+        return sealed
+
+    def tick(self, now: float) -> list[Snapshot]:
+        """Seal what is old enough, though nothing new came."""
+        if self._open and now - self._open.opened_at >= self._limits.max_age_s:
+            return self.drain("age")
+        return []
+
+    def drain(self, reason: str) -> list[Snapshot]:
+        """Seal what is there: on shutdown, before a partition goes, to free memory."""
+        if self._open is None:
+            return []
+        sealed, self._open = self._open, None
+        sealed.reason = reason
+        return [sealed]
+
+    def settled(self, snapshot: Snapshot) -> dict[TopicPartition, Position]:
+        """The snapshot is landed: what of it may be committed now. Partitions that went in between are left out.
+
+        Snapshots settle in the order in which they were sealed.
+        """
+        for part in snapshot.parts:
+            self._shrinkage = part.size / max(1, part.offered)
+        return {
+            source: Position(span.end, commit_metadata(span.topic_id))
+            for source, span in snapshot.spans.items()
+            if (owned := self._owned.get(source)) is not None and owned.epoch == span.epoch
+        }
+
+    def _full(self, snapshot: Snapshot, day: int | None) -> str | None:
+        if snapshot.records >= self._limits.max_records:
+            return "records"
+        expected = snapshot.day_bytes.get(day, 0) * self._shrinkage if day is not None else 0
+        return "bytes" if expected >= self._limits.max_bytes * FILL else None
+
+
+def _append(snapshot: Snapshot, source: TopicPartition, topic_id: str, offset: int, timestamp: int, row: Row) -> None:
+    by_source = snapshot.days.setdefault(row.day, {})
+    rows = by_source.get(source)
+    if rows is None:
+        rows = by_source[source] = Rows(source, topic_id)
+    rows.offsets.append(offset)
+    rows.timestamps.append(timestamp)
+    rows.keys.append(row.key)
+    rows.schema_versions.append(row.schema_version)
+    rows.ingestion_ids.append(row.ingestion_id)
+    rows.producer_services.append(row.producer_service)
+    rows.ingested_ats.append(row.ingested_at)
+    rows.headers.append(row.headers)
+    rows.payloads.append(row.payload)
+    snapshot.day_bytes[row.day] = snapshot.day_bytes.get(row.day, 0) + len(row.payload) + ENVELOPE_BYTES
+
+
+class LandSnapshots:
+    """The landing thread's side of one dataset in one process. One thread only."""
+
+    def __init__(self, dataset: str, admin: LogAdmin, letters: LogWriter, part_logs: PartLogs) -> None:
+        self._dataset = dataset
+        self._admin = admin
+        self._letters = letters
+        self.part_logs = part_logs
+
+    def land(self, snapshot: Snapshot, now: datetime) -> None:
+        """Land all that is left of a snapshot: one attempt. Idempotent: after an error call it again.
+
+        Raises `WorldFault` (wait, then again), `TopicRecreated` and `TopicMissing` (drop it: these records are of a
+        log that is no more), any other `OperatorFault` (somebody has to act; then again).
+        """
+        self._check_topic(snapshot)
+        self._send_letters(snapshot, now)
+        claims = snapshot.claims()
+        damaged: list[PrefixDamaged] = []
+        for day in sorted(snapshot.days):
+            rows = list(snapshot.days[day].values())
+            try:
+                self.part_logs.of(iso_date(day)).land(rows, claims, snapshot.parts.append)
+            except PrefixDamaged as fault:
+                damaged.append(fault)  # the other dates are sound: land them first
+            else:
+                del snapshot.days[day]
+        if damaged:
+            raise damaged[0]
+
+    def _check_topic(self, snapshot: Snapshot) -> None:
+        """Ids never come back: if it is the same now, then all that was read came from it."""
+        topic = raw_topic(self._dataset)
+        found = self._admin.topics([topic]).get(topic)
+        if found is None:
+            raise TopicMissing(f"{topic}: does not exist any more")
+        for source, span in snapshot.spans.items():
+            if span.topic_id != found.topic_id:
+                raise TopicRecreated(f"{source}: records are of topic id {span.topic_id}, it is {found.topic_id} now")
+
+    def _send_letters(self, snapshot: Snapshot, now: datetime) -> None:
+        while snapshot.letters:
+            batch = [letter for letter in snapshot.letters[:LETTERS_AT_ONCE] if not self._has_landed(letter)]
+            fault = self._send(snapshot, batch, now)
+            acknowledged = {id(letter) for letter, _ in snapshot.lettered} if fault else set()
+            unsent = [letter for letter in batch if id(letter) not in acknowledged] if fault else []
+            snapshot.letters[:LETTERS_AT_ONCE] = unsent
+            if fault:
+                raise fault
+
+    def _send(self, snapshot: Snapshot, batch: Sequence[Letter], now: datetime) -> StreamLakeError | None:
+        """Send letters and note those acknowledged; returns the first fault among the others."""
+        records = [
+            dead_letter(
+                self._dataset,
+                STAGE_CONSUMER,
+                letter.fault,
+                letter.key,
+                letter.value,
+                letter.headers,
+                now,
+                contract=letter.contract,
+                source=letter.source,
+            )
+            for letter in batch
+        ]
+        outcomes = list(self._letters.append_and_wait(records))
+        for at, outcome in enumerate(outcomes):
+            if isinstance(outcome, RecordTooLarge):
+                [outcomes[at]] = self._letters.append_and_wait([truncated(records[at])])
+        fault: StreamLakeError | None = None
+        for letter, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Appended):
+                snapshot.lettered.append((letter, outcome))
+            elif isinstance(outcome, RecordTooLarge):
+                topic = dlq_topic(self._dataset)
+                fault = fault or SettingsInvalid(f"{topic}: max.message.bytes is too small even for a truncated letter")
+            else:
+                fault = fault or outcome
+        return fault
+
+    def _has_landed(self, letter: Letter) -> bool:
+        """Landed wins: a process with another contract must not letter what the raw zone has."""
+        return letter.day is not None and self.part_logs.of(iso_date(letter.day)).covers(
+            letter.lane, letter.source.offset
+        )

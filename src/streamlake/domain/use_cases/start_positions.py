@@ -1,0 +1,159 @@
+"""Where a partition is read from. Never guessed: `auto.offset.reset` is `error`, and every start is decided here.
+
+    the commit names this topic id   and is in the log              start there
+                                     retention overtook it          halt: a gap, [committed, low)
+                                     is beyond the high watermark   halt: the log was cut short; nothing can accept that
+    the commit names another id                                     halt: a gap, the topic was recreated
+    no commit, or one without our metadata (an operator's reset, a new or expired group):
+      start = committed or low       <= frontier                    go on; what has landed is not landed again
+                                     = low, topic id never seen     go on: a new topic, or a new deployment
+                                     > frontier                     halt: a gap, [frontier, start)
+
+The frontier is the end of the contiguous run, from the low watermark on, of what live parts claim, what consumer-stage
+letters name, and gaps that were accepted. `streamlake resume --accept-gap` records a gap under `ops/gaps/`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+from streamlake.domain.errors import AlreadyExists, PositionLost
+from streamlake.domain.model.contracts import dlq_topic
+from streamlake.domain.model.parts import raw_folder
+from streamlake.domain.model.positions import Lane, Offsets, Position, TopicPartition, Watermarks
+from streamlake.domain.model.snapshots import committed_topic_id
+from streamlake.domain.ports.event_log import LogAdmin, LogReader
+from streamlake.domain.ports.object_store import ObjectStore
+from streamlake.domain.use_cases.roll_up import parts_of, read_part_info
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Read from `offset` on; of these, up to `reread_until` were landed or lettered before."""
+
+    offset: int
+    reread_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Offsets `[start, end)` that were never landed and cannot be read by going on: an operator has to accept them.
+
+    `replaced_topic_id` is the id that was committed, where the topic was recreated.
+    """
+
+    dataset: str
+    topic: str
+    topic_id: str
+    partition: int
+    start: int
+    end: int
+    replaced_topic_id: str | None
+
+    def __str__(self) -> str:
+        name = f"{self.topic}[{self.partition}]"
+        way = f"`streamlake resume --dataset {self.dataset} --partition {self.partition} --accept-gap` goes on"
+        if self.replaced_topic_id is not None:
+            return f"{name}: committed for topic id {self.replaced_topic_id}, it is {self.topic_id} now; {way}"
+        return f"{name}: offsets [{self.start}, {self.end}) have not landed and are not ahead; {way}"
+
+
+class StartPositions:
+    """Decides the starts of one dataset's partitions."""
+
+    def __init__(self, dataset: str, store: ObjectStore, admin: LogAdmin, reader: LogReader) -> None:
+        self._dataset = dataset
+        self._store = store
+        self._admin = admin
+        self._reader = reader
+
+    def decide(
+        self, source: TopicPartition, topic_id: str, marks: Watermarks, committed: Position | None
+    ) -> Start | Gap:
+        """The start, or the gap that stops it. Raises `PositionLost` where the log was cut short, and the errors of
+        log and store where the frontier has to be looked up."""
+        committed_id = committed_topic_id(committed.metadata) if committed else None
+        if committed_id is not None and committed_id != topic_id:
+            return self._unless_accepted(source, topic_id, 0, marks.low, committed_id)
+        if committed and committed.offset > marks.high:
+            raise PositionLost(
+                f"{source}: committed {committed.offset} is beyond the high watermark {marks.high}: the log was cut"
+                " short (unclean election, restored broker), and its offsets would be given twice: recreate the topic"
+            )
+        if committed and committed_id is not None:
+            if committed.offset >= marks.low:
+                return Start(committed.offset, committed.offset)
+            return self._unless_accepted(source, topic_id, committed.offset, marks.low)
+        return self._by_frontier(source, topic_id, marks, committed)
+
+    def accept(self, gap: Gap, by: str, at: str) -> str:
+        """Record a gap as accepted, by whom and when; returns the object's name. Accepting it again changes nothing."""
+        name = f"{self._gaps_folder()}{gap.topic_id}-{gap.partition}-{gap.start}-{gap.end}.json"
+        body = json.dumps({"v": 1, **asdict(gap), "by": by, "at": at}).encode()
+        with suppress(AlreadyExists):
+            self._store.create(name, body, content_type="application/json", metadata={})
+        return name
+
+    def _unless_accepted(
+        self, source: TopicPartition, topic_id: str, start: int, end: int, replaced: str | None = None
+    ) -> Start | Gap:
+        gap = Gap(self._dataset, source.topic, topic_id, source.partition, start, end, replaced)
+        accepted = any(
+            known.start <= start and known.end >= end and known.replaced_topic_id == replaced
+            for known in self._accepted(Lane(topic_id, source.partition))
+        )
+        return Start(end, end) if accepted else gap
+
+    def _by_frontier(
+        self, source: TopicPartition, topic_id: str, marks: Watermarks, committed: Position | None
+    ) -> Start | Gap:
+        lane = Lane(topic_id, source.partition)
+        start = max(marks.low, committed.offset) if committed else marks.low
+        done = self._claimed(lane)
+        for known in self._accepted(lane):
+            done.add(known.start, known.end)
+        frontier = done.end_of_run_from(marks.low)
+        if start > frontier:
+            for offset in self._lettered(lane):
+                done.add(offset, offset + 1)
+            frontier = done.end_of_run_from(marks.low)
+        if start <= frontier:
+            return Start(start, frontier)
+        return Gap(self._dataset, source.topic, topic_id, source.partition, frontier, start, None)
+
+    def _claimed(self, lane: Lane) -> Offsets:
+        claimed = Offsets()
+        for date in self._store.folders(raw_folder(self._dataset)):
+            for _, found in parts_of(self._store.list(f"{raw_folder(self._dataset)}{date}/part-")):
+                info = read_part_info(found)
+                if info.replay_id is None:
+                    claimed.update(info.claims.get(lane, ()))
+        return claimed
+
+    def _lettered(self, lane: Lane) -> Iterator[int]:
+        topic = dlq_topic(self._dataset)
+        info = self._admin.topics([topic]).get(topic)
+        if info is None:
+            return
+        partitions = [TopicPartition(topic, number) for number in range(info.partitions)]
+        for partition, marks in self._admin.watermarks(partitions).items():
+            for batch in self._reader.read(partition, marks.low, marks.high):
+                for headers in batch.headers:
+                    told = dict(headers)
+                    if (
+                        told.get("dlq_source_topic_id") == lane.topic_id.encode()
+                        and told.get("dlq_source_partition") == str(lane.partition).encode()
+                        and "dlq_replay_id" not in told
+                    ):
+                        yield int(told.get("dlq_source_offset") or b"0")
+
+    def _accepted(self, lane: Lane) -> Iterator[Gap]:
+        for found in self._store.list(f"{self._gaps_folder()}{lane.topic_id}-{lane.partition}-"):
+            told = json.loads(self._store.read(found.name)[1])
+            yield Gap(**{field: told[field] for field in Gap.__slots__})
+
+    def _gaps_folder(self) -> str:
+        return f"ops/gaps/{self._dataset}/"
