@@ -1,0 +1,34 @@
+"""Real services, one of each for the whole session; skipped with the reason where there is none.
+
+Where they are promised (in CI, or with STREAMLAKE_REQUIRE_SERVICES=1) a missing one is a failure instead: a suite that
+skips what it is for must not be green.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import NoReturn
+
+import pytest
+
+from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test, or fail it where the services are promised."""
+    if os.environ.get("CI") or os.environ.get("STREAMLAKE_REQUIRE_SERVICES") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka_service() -> Iterator[KafkaService]:
+    """A Kafka of one broker. Other tests use it too: make topics and groups of your own, break nothing."""
+    with ExitStack() as services:
+        try:
+            service = services.enter_context(kafka())
+        except ServiceUnavailable as e:
+            missing(str(e))
+        yield service
