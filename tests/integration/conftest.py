@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from typing import NoReturn
 
 import pytest
-
 from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
 
 
