@@ -161,11 +161,19 @@ class LandRecords:
         """
         for part in snapshot.parts:
             self._shrinkage = part.size / max(1, part.offered)
+        spans = snapshot.spans
         return {
-            source: Position(span.end, commit_metadata(span.topic_id))
+            source: Position(spans[source].end, commit_metadata(spans[source].topic_id))
+            for source in self.still_owned(snapshot)
+        }
+
+    def still_owned(self, snapshot: Snapshot) -> list[TopicPartition]:
+        """The partitions of a snapshot that are owned, without a break, since it was filled."""
+        return [
+            source
             for source, span in snapshot.spans.items()
             if (owned := self._owned.get(source)) is not None and owned.epoch == span.epoch
-        }
+        ]
 
     def _full(self, snapshot: Snapshot, day: int | None) -> str | None:
         if snapshot.records >= self._limits.max_records:

@@ -1,0 +1,305 @@
+"""The consumer: polls, hands on, waits, and commits. The guarantee is in `_turn` and `_commit`, to be read there.
+
+    poll --> LandRecords --> sealed snapshots --> LandingThread --> settled --> commit
+             (in order)       (off this thread)                     (only then)
+
+One thread polls a dataset and never stops polling; its landing thread does whatever may take long.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from streamlake.domain.errors import (
+    LogUnavailable,
+    NotAMember,
+    OperatorFault,
+    PositionLost,
+    StreamLakeError,
+    TopicMissing,
+    WorldFault,
+)
+from streamlake.domain.model.contracts import consumer_group, raw_topic
+from streamlake.domain.model.positions import Position, TopicPartition
+from streamlake.domain.model.records import RecordBatch
+from streamlake.domain.model.snapshots import Snapshot, commit_metadata
+from streamlake.domain.ports.clock import Clock
+from streamlake.domain.ports.event_log import LogAdmin, LogSubscriber, Subscription, SubscriptionListener
+from streamlake.domain.use_cases.land_records import LandRecords, LandSnapshots
+from streamlake.domain.use_cases.start_positions import Gap, Start, StartPositions
+from streamlake.entrypoints.landing_telemetry import LandingTelemetry
+from streamlake.entrypoints.landing_thread import PROBE_S, LandingThread, backoff_s
+
+POLL_S = 0.2
+POLL_BYTES = 16 * 1024 * 1024
+"""About how much one poll may bring, whatever the size of an event."""
+
+MAX_POLL_RECORDS = 10_000
+FIRST_POLL_RECORDS = 64
+REASSERT_S = 60.0
+"""A stale member can move a committed offset backwards: idle partitions are committed again this often."""
+
+REVOKE_S = 5.0
+DRAIN_S = 15.0
+COMMIT_RETRY_S = 1.0
+RESUME_BELOW = 0.75
+"""Paused by the memory budget, polling goes on once use is below this share of it."""
+
+
+class MemoryBudget:
+    """What all datasets of this process may buffer together."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit = limit_bytes
+        self._lock = threading.Lock()
+        self._used: dict[str, int] = {}
+
+    def report(self, dataset: str, used: int) -> float:
+        """Note what one dataset uses; returns the share of the limit that all use."""
+        with self._lock:
+            self._used[dataset] = used
+            return sum(self._used.values()) / self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerParts:
+    """What a dataset's consumer is made of (`container` builds it, after fork)."""
+
+    subscriber: LogSubscriber
+    admin: LogAdmin
+    core: LandRecords
+    landing: LandSnapshots
+    starts: StartPositions
+    clock: Clock
+    telemetry: LandingTelemetry
+
+
+class DatasetConsumer(SubscriptionListener):
+    """One dataset's poll loop."""
+
+    def __init__(self, dataset: str, parts: ConsumerParts, budget: MemoryBudget) -> None:
+        self.dataset = dataset
+        self.halted: dict[TopicPartition, str] = {}
+        """Partitions that do not go on, and why."""
+        self._topic = raw_topic(dataset)
+        self._parts = parts
+        self._core = parts.core
+        self._clock = parts.clock
+        self.telemetry = parts.telemetry
+        self._budget = budget
+        self._landing = LandingThread(dataset, parts.landing, parts.clock, parts.telemetry)
+        self._in_flight: list[Snapshot] = []
+        self._owned: set[TopicPartition] = set()
+        self._undecided: dict[TopicPartition, float] = {}
+        self._attempts: dict[TopicPartition, int] = {}
+        self._to_commit: dict[TopicPartition, Position] = {}
+        self._committed: dict[TopicPartition, Position] = {}
+        self._next_commit = 0.0
+        self._next_reassert = 0.0
+        self._paused = False
+        self._poll_records = FIRST_POLL_RECORDS
+        self._last_turn = parts.clock.monotonic()
+        self._subscription: Subscription
+
+    @property
+    def troubles(self) -> list[str]:
+        """Why this dataset is not ready, in words; empty if it is."""
+        found = [f"{source}: {why}" for source, why in sorted(self.halted.items())]
+        if self._landing.trouble:
+            found.append(f"{self.dataset}: landing: {self._landing.trouble}")
+        if not self._landing.alive:
+            found.append(f"{self.dataset}: the landing thread is not running")
+        return found
+
+    @property
+    def seconds_since_turn(self) -> float:
+        """How long ago the loop last came round."""
+        return self._clock.monotonic() - self._last_turn
+
+    @property
+    def owned(self) -> list[TopicPartition]:
+        """The partitions this member has now."""
+        return list(self._owned)
+
+    @property
+    def positions(self) -> dict[TopicPartition, Position]:
+        """The committed positions of the partitions owned, as far as known here."""
+        return dict(self._committed)
+
+    def run(self, stop: threading.Event) -> None:
+        """Poll until `stop` is set, then drain, commit and leave."""
+        self._landing.start()
+        self._subscription = self._parts.subscriber.subscribe(consumer_group(self.dataset), [self._topic], self)
+        try:
+            while not stop.is_set():
+                self._turn()
+            self._finish(DRAIN_S, "shutdown")
+        finally:
+            self._subscription.close()
+            self._landing.stop(timeout_s=REVOKE_S)
+
+    def _turn(self) -> None:
+        self._last_turn = now = self._clock.monotonic()
+        for batch in self._poll():
+            self.telemetry.received(batch)
+            self._submit(self._core.receive(batch, now))
+        self._submit(self._core.tick(now))
+        self._settle()
+        self._decide_starts(now)
+        self._respect_budget()
+        self._commit(now)
+
+    def _poll(self) -> Sequence[RecordBatch]:
+        try:
+            batches = self._subscription.poll(self._poll_records, POLL_S)
+        except LogUnavailable as fault:
+            self.telemetry.log_trouble(fault)
+            return ()
+        if batches:
+            records = sum(map(len, batches))
+            size = sum(len(value) for batch in batches for value in batch.values if value) // records + 1
+            self._poll_records = max(1, min(MAX_POLL_RECORDS, POLL_BYTES // size, 2 * self._poll_records))
+        return batches
+
+    def _submit(self, sealed: Sequence[Snapshot]) -> None:
+        for snapshot in sealed:
+            self._in_flight.append(snapshot)
+            self._landing.submit(snapshot)
+
+    def _settle(self) -> None:
+        while not self._landing.settled.empty():
+            done = self._landing.settled.get()
+            self._in_flight.remove(done.snapshot)
+            if done.fault is None:
+                self._to_commit.update(self._core.settled(done.snapshot))
+            else:
+                self._halt(self._core.still_owned(done.snapshot), done.fault)
+
+    def _commit(self, now: float) -> None:
+        """Positions reach this point only when every record below them is in the raw zone or the dead-letter topic."""
+        if now >= self._next_reassert:
+            self._next_reassert = now + REASSERT_S
+            self._to_commit = self._committed | self._to_commit
+        if not self._to_commit or now < self._next_commit:
+            return
+        try:
+            self._subscription.commit(self._to_commit)
+        except NotAMember as fault:
+            self.telemetry.commit_trouble(fault)
+            self._to_commit.clear()  # whoever reads these now starts below them, and lands nothing twice
+        except StreamLakeError as fault:
+            self.telemetry.commit_trouble(fault)
+            self._next_commit = now + COMMIT_RETRY_S
+        else:
+            self.telemetry.committed(self._to_commit, self._committed)
+            self._committed |= self._to_commit
+            self._to_commit.clear()
+
+    def _finish(self, seconds: float, reason: str) -> None:
+        """Land and commit what is buffered, within a time; what is not done by then will be read again."""
+        self._submit(self._core.drain(reason))
+        deadline = self._clock.monotonic() + seconds
+        while self._in_flight and (left := deadline - self._clock.monotonic()) > 0:
+            try:
+                done = self._landing.settled.get(timeout=min(left, 0.5))
+            except queue.Empty:
+                continue
+            self._landing.settled.put(done)
+            self._settle()
+        self._next_commit = 0.0
+        self._commit(self._clock.monotonic())
+
+    def _respect_budget(self) -> None:
+        used = self._core.open_memory + sum(snapshot.memory for snapshot in self._in_flight)
+        share = self._budget.report(self.dataset, used)
+        self.telemetry.buffered(used, self._core.opened_at, self._clock.monotonic())
+        if share >= 1:
+            self._submit(self._core.drain("memory"))
+        if share >= 1 and not self._paused:
+            self._paused = True
+            self._subscription.pause(sorted(self._owned))
+        elif share < RESUME_BELOW and self._paused:
+            self._paused = False
+            self._subscription.resume(sorted(self._owned))
+
+    # Partitions come and go
+
+    def assigned(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Hold them all; the loop decides each start, with time to look things up."""
+        self._owned.update(partitions)
+        self._undecided.update(dict.fromkeys(partitions, 0.0))
+        self.telemetry.assigned(partitions)
+        return {}
+
+    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        self.telemetry.revoked(partitions, lost=False)
+        self._finish(REVOKE_S, "revoked")
+        self._drop(partitions)
+
+    def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        self.telemetry.revoked(partitions, lost=True)
+        self._drop(partitions)
+
+    def failed(self, partition: TopicPartition, fault: OperatorFault) -> None:
+        self._core.forget([partition])
+        self._halt([partition], fault)
+
+    def _drop(self, partitions: Sequence[TopicPartition]) -> None:
+        self._core.forget(partitions)
+        for source in partitions:
+            self._owned.discard(source)
+            self.halted.pop(source, None)
+            self._undecided.pop(source, None)
+            self._attempts.pop(source, None)
+            self._to_commit.pop(source, None)
+            self._committed.pop(source, None)
+
+    def _halt(self, sources: Sequence[TopicPartition], fault: StreamLakeError) -> None:
+        """Nothing more is read from these; they are looked at again now and then, since an operator may mend them."""
+        self._core.forget(sources)
+        self._subscription.pause(list(sources))
+        for source in sources:
+            self.halted[source] = f"{type(fault).__name__}: {fault}"
+            self._undecided[source] = self._clock.monotonic() + PROBE_S
+            self._to_commit.pop(source, None)
+            self._committed.pop(source, None)
+        self.telemetry.halted(sources, fault)
+
+    def _decide_starts(self, now: float) -> None:
+        due = [source for source, at in self._undecided.items() if at <= now]
+        if not due:
+            return
+        try:
+            info = self._parts.admin.topics([self._topic]).get(self._topic)
+            if info is None:
+                raise TopicMissing(f"{self._topic}: does not exist; `streamlake topics provision` makes it")
+            marks = self._parts.admin.watermarks(due)
+            committed = self._subscription.committed(due)
+            for source in due:
+                decided = self._parts.starts.decide(source, info.topic_id, marks[source], committed.get(source))
+                self._start(source, info.topic_id, decided, committed.get(source))
+        except WorldFault as fault:
+            self.telemetry.log_trouble(fault)
+            for source in self._undecided.keys() & due:
+                self._attempts[source] = self._attempts.get(source, 0) + 1
+                self._undecided[source] = now + backoff_s(self._attempts[source])
+        except OperatorFault as fault:
+            self._halt(sorted(self._undecided.keys() & due), fault)
+
+    def _start(self, source: TopicPartition, topic_id: str, decided: Start | Gap, committed: Position | None) -> None:
+        if isinstance(decided, Gap):
+            self._halt([source], PositionLost(str(decided)))
+            return
+        self._submit(self._core.assign(source, topic_id, decided.offset))
+        self._subscription.start(source, decided.offset)
+        if not self._paused:
+            self._subscription.resume([source])
+        del self._undecided[source]
+        self._attempts.pop(source, None)
+        self.halted.pop(source, None)
+        if committed is not None and committed.metadata == commit_metadata(topic_id):
+            self._committed[source] = committed
+        self.telemetry.started(source, decided)
