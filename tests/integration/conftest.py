@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import NoReturn
 
 import pytest
+from tests.services.gcs import GcsService, gcs
 from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
 
 
@@ -28,6 +29,17 @@ def kafka_service() -> Iterator[KafkaService]:
     with ExitStack() as services:
         try:
             service = services.enter_context(kafka())
+        except ServiceUnavailable as e:
+            missing(str(e))
+        yield service
+
+
+@pytest.fixture(scope="session")
+def gcs_service() -> Iterator[GcsService]:
+    """A Google Cloud Storage API. Other tests use it too: make buckets of your own."""
+    with ExitStack() as services:
+        try:
+            service = services.enter_context(gcs())
         except ServiceUnavailable as e:
             missing(str(e))
         yield service
