@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import yaml
@@ -75,10 +74,11 @@ class _ContractLoader(yaml.SafeLoader):
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         value = float(super().construct_yaml_float(node))
-        digits = str(node.value).replace("_", "")
-        if re.fullmatch(r"[-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+\.", digits) and Decimal(
-            digits
-        ) != Decimal(repr(value)):
+        try:
+            written = Decimal(str(node.value).replace("_", ""))
+        except InvalidOperation:  # .inf and .nan: where numbers matter they are refused by name
+            return value
+        if written != Decimal(repr(value)):
             problem = f"{node.value} has more digits than a double carries"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return value
