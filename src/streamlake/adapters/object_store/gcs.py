@@ -264,6 +264,9 @@ class GcsObjectStore(ObjectStore, StoreAdmin):
         else:
             credentials, project = google.auth.default(scopes=storage.Client.SCOPE)
             client = storage.Client(project=self._project or project, credentials=credentials)
+        # From 3.17 the first calls ask for the bucket's own metadata too, in a background thread, with retries and even
+        # with tracing off: a request nobody wants, and a permission (buckets.get) that landing does not need.
+        client._bucket_metadata_cache = None  # noqa: SLF001
         session = _session(client)
         if not session.is_mtls:  # an mTLS session has an adapter that must stay
             for scheme in ("https://", "http://"):
