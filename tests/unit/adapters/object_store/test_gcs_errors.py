@@ -238,7 +238,12 @@ def test_a_reset_connection_is_the_worlds_fault_after_one_attempt(
 def test_a_server_that_does_not_answer_is_given_up_on(server: Server, call: str) -> None:
     """After `read_timeout_s`."""
     released = threading.Event()
-    server.script = lambda handler: handler.answer(200) if released.wait(30) else None
+
+    def hang(handler: Handler) -> None:
+        released.wait(30)
+        handler.close_connection = True
+
+    server.script = hang
     with closing(GcsObjectStore("lake", endpoint=server.endpoint, read_timeout_s=0.1)) as impatient:
         with pytest.raises(StoreUnavailable, match="ReadTimeout"):
             CALLS[call](impatient)
