@@ -207,3 +207,23 @@ class LogAdmin(Protocol):
     @abstractmethod
     def close(self) -> None:
         """Release connections. Idempotent."""
+
+
+class EventLog(Protocol):
+    """One log, which hands out its roles. Opens nothing by itself, so it may be made before a fork; roles after it."""
+
+    @abstractmethod
+    def writer(self) -> LogWriter:
+        """A new writer, to be closed by the caller."""
+
+    @abstractmethod
+    def reader(self) -> LogReader:
+        """A reader."""
+
+    @abstractmethod
+    def subscriber(self) -> LogSubscriber:
+        """What opens subscriptions."""
+
+    @abstractmethod
+    def admin(self) -> LogAdmin:
+        """An admin, to be closed by the caller."""

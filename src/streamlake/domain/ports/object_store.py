@@ -105,3 +105,7 @@ class StoreAdmin(Protocol):
     @abstractmethod
     def create_bucket(self) -> None:
         """Make the bucket; does nothing where it exists. Raises `StoreUnavailable`, `AccessDenied`."""
+
+
+class BucketStore(ObjectStore, StoreAdmin, Protocol):
+    """Both roles in one, as adapters have them."""

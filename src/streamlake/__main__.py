@@ -1,0 +1,5 @@
+"""`python -m streamlake`."""
+
+from streamlake.entrypoints.cli import main
+
+main()

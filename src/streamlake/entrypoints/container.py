@@ -1,0 +1,185 @@
+"""The wiring: which adapter stands behind which port. The only importer of adapters.
+
+Adapters whose packages are extras are imported when they are chosen, so that the embedded default needs none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+
+from dependency_injector import containers, providers
+
+from streamlake.adapters.clock.system import SystemClock
+from streamlake.adapters.contract_catalog.odcs import OdcsContractCatalog
+from streamlake.adapters.event_log.memory import MemoryEventLog
+from streamlake.adapters.event_log.sqlite import SqliteEventLog
+from streamlake.adapters.object_store.filesystem import FilesystemObjectStore
+from streamlake.adapters.object_store.memory import MemoryObjectStore
+from streamlake.adapters.part_format.ndjson import GzipJsonPartFormat, JsonPartFormat
+from streamlake.domain.errors import SettingsInvalid
+from streamlake.domain.ports.clock import Clock
+from streamlake.domain.ports.contract_catalog import ContractCatalog
+from streamlake.domain.ports.event_log import EventLog, LogAdmin, LogWriter
+from streamlake.domain.ports.object_store import BucketStore, ObjectStore
+from streamlake.domain.ports.part_format import PartFormat
+from streamlake.domain.use_cases.ingest_events import IngestEvents
+from streamlake.domain.use_cases.land_records import LandingLimits, LandRecords, LandSnapshots
+from streamlake.domain.use_cases.part_log import PartLog, PartLogs
+from streamlake.domain.use_cases.provision_topics import ProvisionTopics
+from streamlake.domain.use_cases.start_positions import StartPositions
+from streamlake.entrypoints.consumer_daemon import ConsumerParts, DatasetConsumer, MemoryBudget
+from streamlake.entrypoints.landing_telemetry import LandingMetrics, LandingTelemetry
+from streamlake.entrypoints.settings import Settings, bucket_and_prefix, kafka_address, local_path
+
+EVENT_LOGS = ("kafka", "sqlite", "memory")
+OBJECT_STORES = ("gs", "file", "memory")
+
+
+def scheme(setting: str, url: str, known: tuple[str, ...]) -> str:
+    """The adapter that a URL asks for. Raises `SettingsInvalid`."""
+    found = url.partition(":")[0]
+    if found not in known:
+        raise SettingsInvalid(f"{setting}: must begin with one of {', '.join(name + ':' for name in known)}, is {url}")
+    return found
+
+
+def _kafka_log(settings: Settings) -> EventLog:
+    try:
+        from streamlake.adapters.event_log.kafka import KafkaEventLog
+    except ModuleNotFoundError as missing:
+        raise SettingsInvalid(
+            f"STREAMLAKE_EVENT_LOG: kafka: needs streamlake[kafka] ({missing})"
+        ) from None
+    return KafkaEventLog(kafka_address(settings.event_log), settings.kafka_properties)
+
+
+def _sqlite_log(settings: Settings, clock: Clock) -> EventLog:
+    path = local_path("STREAMLAKE_EVENT_LOG", settings.event_log)
+    return SqliteEventLog(path, clock, session_timeout_s=settings.embedded.session_timeout_s)
+
+
+def _gcs_store(settings: Settings) -> BucketStore:
+    try:
+        from streamlake.adapters.object_store.gcs import GcsObjectStore
+    except ModuleNotFoundError as missing:
+        raise SettingsInvalid(f"STREAMLAKE_OBJECT_STORE: gs: needs streamlake[gcs] ({missing})") from None
+    bucket, prefix = bucket_and_prefix(settings.object_store)
+    return GcsObjectStore(bucket, prefix, read_timeout_s=settings.gcs.timeout_s)
+
+
+def _file_store(settings: Settings) -> BucketStore:
+    return FilesystemObjectStore(local_path("STREAMLAKE_OBJECT_STORE", settings.object_store))
+
+
+def _writer_name() -> str:
+    """Who wrote a part: for people, and to tell two processes of one host apart. Nothing rests on it."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def _part_logs(
+    dataset: str,
+    store: ObjectStore,
+    formats: Mapping[str, PartFormat],
+    catalog: ContractCatalog,
+    settings: Settings,
+    writer: str,
+) -> PartLogs:
+    wanted = catalog.newest(dataset).part_format or settings.landing.default_format
+    if wanted not in formats:
+        raise SettingsInvalid(f"{dataset}: part format must be one of {', '.join(formats)}, is {wanted}")
+
+    def make(date: str) -> PartLog:
+        return PartLog(
+            store,
+            formats,
+            dataset,
+            date,
+            wanted_format=wanted,
+            writer=writer,
+            max_part_bytes=settings.landing.max_bytes,
+        )
+
+    return PartLogs(make)
+
+
+def _consumer(
+    dataset: str,
+    log: EventLog,
+    admin: LogAdmin,
+    letters: LogWriter,
+    store: ObjectStore,
+    catalog: ContractCatalog,
+    clock: Clock,
+    settings: Settings,
+    part_logs: Callable[[str], PartLogs],
+    metrics: LandingMetrics,
+    budget: MemoryBudget,
+) -> DatasetConsumer:
+    landing = settings.landing
+    parts = ConsumerParts(
+        subscriber=log.subscriber(),
+        admin=admin,
+        core=LandRecords(dataset, catalog, LandingLimits(landing.max_bytes, landing.max_records, landing.max_age_s)),
+        landing=LandSnapshots(dataset, admin, letters, part_logs(dataset)),
+        starts=StartPositions(dataset, store, admin, log.reader()),
+        clock=clock,
+        telemetry=LandingTelemetry(dataset, metrics),
+    )
+    return DatasetConsumer(dataset, parts, budget)
+
+
+class Container(containers.DeclarativeContainer):
+    """One process' parts. Singletons are made on first use: after fork, and only what the command needs."""
+
+    settings = providers.Dependency(instance_of=Settings)
+    clock = providers.Singleton(SystemClock)
+    catalog = providers.Singleton(OdcsContractCatalog, settings.provided.contracts)
+
+    event_log = providers.Selector(
+        providers.Callable(scheme, "STREAMLAKE_EVENT_LOG", settings.provided.event_log, EVENT_LOGS),
+        kafka=providers.Singleton(_kafka_log, settings),
+        sqlite=providers.Singleton(_sqlite_log, settings, clock),
+        memory=providers.Singleton(MemoryEventLog, clock),
+    )
+    admin = providers.Singleton(lambda log: log.admin(), event_log)
+    writer = providers.Singleton(lambda log: log.writer(), event_log)
+    reader = providers.Singleton(lambda log: log.reader(), event_log)
+
+    object_store = providers.Selector(
+        providers.Callable(scheme, "STREAMLAKE_OBJECT_STORE", settings.provided.object_store, OBJECT_STORES),
+        gs=providers.Singleton(_gcs_store, settings),
+        file=providers.Singleton(_file_store, settings),
+        memory=providers.Singleton(MemoryObjectStore),
+    )
+    part_formats = providers.Dict(
+        {"json": providers.Singleton(JsonPartFormat), "json.gz": providers.Singleton(GzipJsonPartFormat)}
+    )
+
+    ingest = providers.Singleton(IngestEvents, catalog, writer, max_event_bytes=settings.provided.api.max_event_bytes)
+    provision = providers.Singleton(
+        ProvisionTopics, catalog, admin, max_event_bytes=settings.provided.api.max_event_bytes
+    )
+    starts = providers.Factory(StartPositions, store=object_store, admin=admin, reader=reader)
+
+    writer_name = providers.Singleton(_writer_name)
+    part_logs = providers.Factory(
+        _part_logs, store=object_store, formats=part_formats, catalog=catalog, settings=settings, writer=writer_name
+    )
+    landing_metrics = providers.Singleton(LandingMetrics)
+    budget = providers.Singleton(lambda settings: MemoryBudget(settings.landing.memory_budget_mb * 1024**2), settings)
+    consumer = providers.Factory(
+        _consumer,
+        log=event_log,
+        admin=admin,
+        letters=writer,
+        store=object_store,
+        catalog=catalog,
+        clock=clock,
+        settings=settings,
+        part_logs=part_logs.provider,
+        metrics=landing_metrics,
+        budget=budget,
+    )
