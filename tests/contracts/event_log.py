@@ -32,6 +32,7 @@ from streamlake.domain.errors import (
     OperatorFault,
     PositionLost,
     RecordTooLarge,
+    SettingsInvalid,
     TopicMissing,
 )
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
@@ -872,6 +873,18 @@ class LogAdminContract:
         log.fill(TopicPartition(topic, 3), 1)
         marks = log.admin().watermarks(partitions_of(topic, 4))
         assert [(marks[p].low, marks[p].high) for p in partitions_of(topic, 4)] == [(0, 0), (0, 3), (0, 0), (0, 1)]
+
+    def test_a_topic_never_shrinks(self, log: EventLogHarness) -> None:
+        topic = log.create_topic(partitions=3)
+        with pytest.raises(SettingsInvalid):
+            log.admin().add_partitions(topic, 2)
+        assert log.admin().topics([topic])[topic].partitions == 3
+
+    def test_a_topic_with_more_replicas_than_brokers_is_not_created(self, log: EventLogHarness) -> None:
+        name, admin = log.unique("topic"), log.admin()
+        with pytest.raises(SettingsInvalid):
+            admin.create_topic(TopicSpec(name, 1, admin.broker_count() + 1))
+        assert admin.topics([name]) == {}
 
     def test_what_concerns_a_missing_topic_says_so(self, log: EventLogHarness) -> None:
         missing, admin = log.unique("missing"), log.admin()

@@ -88,7 +88,8 @@ class Subscription(Protocol):
         """Wait up to `timeout_s` for records, and return at most `max_records` of them, one batch per partition.
 
         Also keeps the membership alive and runs the listener. Only partitions assigned and not paused appear.
-        Raises `LogUnavailable` only when it has no records to return; the subscription stays usable.
+        Raises `LogUnavailable`, or `TopicMissing` for a topic of the subscription, only when it has no records to
+        return; the subscription stays usable.
         """
 
     @abstractmethod
@@ -171,7 +172,8 @@ class LogAdmin(Protocol):
 
     @abstractmethod
     def create_topic(self, spec: TopicSpec) -> bool:
-        """Create a topic; False where one of that name exists already (it is left as it is)."""
+        """Create a topic; False where one of that name exists already (it is left as it is). Raises `SettingsInvalid`
+        for more replicas than there are brokers, or a configuration that cannot be."""
 
     @abstractmethod
     def configure_topic(self, name: str, config: Mapping[str, str]) -> None:
@@ -179,7 +181,8 @@ class LogAdmin(Protocol):
 
     @abstractmethod
     def add_partitions(self, name: str, total: int) -> None:
-        """Grow a topic to `total` partitions. The caller knows that this changes which partition a key goes to."""
+        """Grow a topic to `total` partitions. The caller knows that this changes which partition a key goes to. Raises
+        `SettingsInvalid` where it has as many or more."""
 
     @abstractmethod
     def watermarks(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Watermarks]:

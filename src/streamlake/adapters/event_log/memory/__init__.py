@@ -13,10 +13,10 @@ from streamlake.adapters.event_log.memory.store import Store
 from streamlake.adapters.event_log.memory.subscription import MemorySubscriber
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.ports.clock import Clock
-from streamlake.domain.ports.event_log import LogAdmin, LogReader, LogSubscriber, LogWriter
+from streamlake.domain.ports.event_log import EventLog, LogAdmin, LogReader, LogSubscriber, LogWriter
 
 
-class MemoryEventLog:
+class MemoryEventLog(EventLog):
     """The log itself, which hands out the roles; all of them see the same records and groups.
 
     `wait` is how a poll without records waits: it is called with a few hundredths of a second until the poll's timeout

@@ -17,10 +17,10 @@ from streamlake.adapters.event_log.sqlite.subscription import Membership, Sqlite
 from streamlake.adapters.event_log.sqlite.writer import SqliteWriter
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.ports.clock import Clock
-from streamlake.domain.ports.event_log import LogAdmin, LogReader, LogSubscriber, LogWriter
+from streamlake.domain.ports.event_log import EventLog, LogAdmin, LogReader, LogSubscriber, LogWriter
 
 
-class SqliteEventLog:
+class SqliteEventLog(EventLog):
     """The log, which hands out the roles. It opens nothing by itself: the file, and its folder, are made by the first
     role that is used, and connections belong to the process that opened them. So it may be made before a fork; the
     roles are made, or first used, after it.
