@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -101,7 +102,7 @@ class EventBatches:
     def __init__(self, file: Path, *, show: bool) -> None:
         self._file = file
         known = str(file) != "-"
-        self._stream: BinaryIO = file.open("rb") if known else click.get_binary_stream("stdin")
+        self._stream: BinaryIO = file.open("rb") if known else sys.stdin.buffer
         columns: tuple[ProgressColumn, ...] = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
         self._progress = Progress(
             *columns, TaskProgressColumn(), TimeRemainingColumn(), console=Console(stderr=True), disable=not show

@@ -1,0 +1,63 @@
+# StreamLake. `make` lists what there is; each target sets up what it needs and ends with its verdict.
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-kafka test lint unit integration bench torture lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2}'
+
+demo: $(VENV)/.demo  ## real flights through real processes, one killed, and the proof; nothing but Python needed
+	@$(BIN)/python -m streamlake demo
+
+demo-kafka: $(VENV)/.dev  ## the same on a real Kafka and a fake GCS, found or started
+	@$(BIN)/python -m tests.services --kafka --gcs -- $(BIN)/python -m streamlake demo --as-set
+
+test: $(VENV)/.dev  ## every test; on real Kafka and GCS API where they can be had
+	@$(PYTEST) tests && echo "test: passed"
+
+unit: $(VENV)/.dev  ## only what needs no server
+	@$(PYTEST) tests/unit && echo "unit: passed"
+
+integration: $(VENV)/.dev  ## only what runs on real Kafka, a real GCS API and real processes
+	@$(PYTEST) tests/integration && echo "integration: passed"
+
+lint: $(VENV)/.dev  ## style, types, layers, contracts of the files
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo >/dev/null && echo "lint: passed"
+
+lock: $(VENV)/.dev  ## pin every dependency anew, with hashes
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements/dev.lock
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra api --group demo -c requirements/dev.lock pyproject.toml -o requirements/demo.lock
+	@echo "lock: written"
+
+clean:  ## remove environments, caches and the demo's folder
+	@rm -rf $(VENV) .venv-* .streamlake .cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+	@echo "clean: done"
+
+# The environment: what the demo needs is a part of what development needs, pinned to the same versions.
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "this Python has no venv module (on Debian: apt install python3-venv)"; exit 1; }
+
+define install
+	@echo "setting up $(VENV) ($(1)) ..."
+	@$(PIP) install --require-hashes -r requirements/$(1).lock
+	@$(PIP) install --require-hashes --no-deps --no-build-isolation -r requirements/flights.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+endef
+
+$(VENV)/.dev: $(BIN)/python requirements/dev.lock requirements/flights.txt pyproject.toml
+	$(call install,dev)
+	@touch $(VENV)/.demo
+
+$(VENV)/.demo: $(BIN)/python requirements/demo.lock requirements/flights.txt pyproject.toml
+	$(call install,demo)
