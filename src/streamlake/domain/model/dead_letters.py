@@ -18,6 +18,10 @@ OURS = "dlq_"
 STAGE_API = "api"
 STAGE_CONSUMER = "consumer"
 MAX_TRACE_BYTES = 8 * 1024
+MAX_DETAIL_BYTES = 8 * 1024
+MAX_REASON_BYTES = 1024
+"""What is told is bounded, else one record with a million errors would outgrow the topic and stop the stream."""
+
 TRUNCATED_BYTES = 256 * 1024
 """How much of a value is kept where the whole does not fit the dead-letter topic."""
 
@@ -67,7 +71,7 @@ def dead_letter(
     told: list[tuple[str, str]] = [
         ("stage", stage),
         ("error_class", error_class(fault)),
-        ("error_reason", str(fault)),
+        ("error_reason", _reason(fault)),
         ("error_detail", _detail(fault)),
         ("exception_trace", _trace(fault)),
         ("failed_at", rfc3339(failed_at)),
@@ -93,7 +97,9 @@ def dead_letter(
 
 def truncated(letter: OutgoingRecord) -> OutgoingRecord:
     """The letter with its value cut to what any topic takes, and the sha256 and length of the whole beside it."""
-    value = letter.value or b""
+    if letter.value is None:
+        return letter
+    value = letter.value
     marks: list[Header] = [
         (OURS + "truncated_from_bytes", str(len(value)).encode()),
         (OURS + "value_sha256", hashlib.sha256(value).hexdigest().encode()),
@@ -101,9 +107,21 @@ def truncated(letter: OutgoingRecord) -> OutgoingRecord:
     return letter._replace(value=value[:TRUNCATED_BYTES], headers=[*letter.headers, *marks])
 
 
+def _reason(fault: DataFault) -> str:
+    return str(fault).encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+
+
 def _detail(fault: DataFault) -> str:
-    errors = fault.errors if isinstance(fault, ContractViolation) else ()
-    return json.dumps([{"pointer": e.pointer, "rule": e.rule, "expected": e.expected} for e in errors])
+    """The broken rules, as many of them as fit."""
+    told: list[str] = []
+    left = MAX_DETAIL_BYTES
+    for error in fault.errors if isinstance(fault, ContractViolation) else ():
+        told.append(json.dumps({"pointer": error.pointer, "rule": error.rule, "expected": error.expected}))
+        left -= len(told[-1]) + 2
+        if left < 0:
+            told.pop()
+            break
+    return f"[{', '.join(told)}]"
 
 
 def _trace(fault: DataFault) -> str:

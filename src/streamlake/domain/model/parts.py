@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from streamlake.domain.model.positions import Lane, Offsets
 
@@ -27,6 +27,8 @@ ROWS_IN_BODY = "body"
 _PART = re.compile(r"part-(\d{4,})\.([a-z0-9.]+)")
 
 Claims = Mapping[Lane, Offsets]
+
+_T = TypeVar("_T")
 
 
 def raw_folder(dataset: str) -> str:
@@ -129,23 +131,30 @@ def part_info(metadata: Mapping[str, str]) -> PartInfo:
         kind, replay_id = metadata["kind"], metadata.get("replay_id")
         if kind != ("live" if replay_id is None else "replay"):
             raise ValueError(f"kind: {kind} does not go with replay_id {replay_id}")
-        rows = metadata["rows"]
         previous = None
         if "prev" in metadata:
-            previous = Predecessor(metadata["prev"], int(metadata["prev_generation"]), metadata["prev_crc32c"])
+            generation = _read(metadata, "prev_generation", int)
+            previous = Predecessor(metadata["prev"], generation, metadata["prev_crc32c"])
         return PartInfo(
-            claims=load_claims(metadata["claims"]),
-            rows=None if rows == ROWS_IN_BODY else load_claims(rows),
-            records=int(metadata["records"]),
+            claims=_read(metadata, "claims", load_claims),
+            rows=None if metadata["rows"] == ROWS_IN_BODY else _read(metadata, "rows", load_claims),
+            records=_read(metadata, "records", int),
             crc32c=metadata["crc32c"],
             writer=metadata["writer"],
-            first_timestamp=int(metadata["first_timestamp"]),
-            last_timestamp=int(metadata["last_timestamp"]),
+            first_timestamp=_read(metadata, "first_timestamp", int),
+            last_timestamp=_read(metadata, "last_timestamp", int),
             replay_id=replay_id,
             previous=previous,
         )
     except KeyError as missing:
         raise ValueError(f"custom metadata: {missing.args[0]} is missing") from None
+
+
+def _read(metadata: Mapping[str, str], name: str, read: Callable[[str], _T]) -> _T:
+    try:
+        return read(metadata[name])
+    except ValueError as malformed:
+        raise ValueError(f"{name}: {malformed}") from None
 
 
 def metadata_bytes(metadata: Mapping[str, str]) -> int:
@@ -165,9 +174,15 @@ def load_claims(text: str) -> dict[Lane, Offsets]:
     """`dump_claims` undone. Raises ValueError for anything else."""
     try:
         return {
-            Lane(topic_id, int(partition)): Offsets((a, b) for a, b in intervals)
+            Lane(topic_id, int(partition)): Offsets(_interval(*interval) for interval in intervals)
             for topic_id, partitions in json.loads(text).items()
             for partition, intervals in partitions.items()
         }
-    except (AttributeError, TypeError) as malformed:
-        raise ValueError(f"claims: must be topic id -> partition -> intervals ({malformed})") from None
+    except (AttributeError, TypeError, RecursionError) as malformed:
+        raise ValueError(f"must be topic id -> partition -> intervals ({malformed})") from None
+
+
+def _interval(start: object, end: object) -> tuple[int, int]:
+    if type(start) is not int or type(end) is not int:  # JSON has 1.0 and true as well, and Python compares them
+        raise TypeError("positions are integers")
+    return start, end
