@@ -1,0 +1,169 @@
+"""The API as processes: workers that are replaced, metrics that are summed, exit codes that mean something."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+PROGRAM = """
+    import os, sys, tempfile
+    from pathlib import Path
+
+    from streamlake.domain.errors import SettingsInvalid
+    from streamlake.entrypoints.http_api import serve
+    from streamlake.entrypoints.telemetry import configure_logging
+
+    def make():
+        from tests.unit.entrypoints.http_api.door import Door
+        configure_logging("info", json=True)
+        with tempfile.TemporaryDirectory() as folder:
+            return Door(Path(folder)).served()
+
+    def refuse():
+        raise SettingsInvalid("STREAMLAKE_EVENT_LOG: must name a log")
+
+    if __name__ == "__main__":
+        configure_logging("info", json=True)
+        factory, port, workers = sys.argv[1:]
+        sys.exit(serve(globals()[factory], "127.0.0.1", int(port), int(workers), 5.0))
+"""
+
+
+@pytest.fixture
+def program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("program") / "api.py"
+    path.write_text(textwrap.dedent(PROGRAM))
+    return str(path)
+
+
+@contextmanager
+def running(program: str, factory: str, port: int, workers: int) -> Iterator[subprocess.Popen[str]]:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path[1:]])}
+    command = [sys.executable, program, factory, str(port), str(workers)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def pids_listening(process: subprocess.Popen[str], count: int) -> list[int]:
+    """The workers' process ids, as their log lines tell them."""
+    assert process.stderr is not None
+    found: list[int] = []
+    deadline = time.monotonic() + 30
+    while len(found) < count:
+        assert select.select([process.stderr], [], [], deadline - time.monotonic())[0], "no worker in 30 s"
+        line = process.stderr.readline()
+        assert line, "the process ended"
+        if '"api.listening"' in line:
+            found.append(int(re.findall(r'"pid": (\d+)', line)[0]))
+    return found
+
+
+def eventually(get: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not get():
+        assert time.monotonic() < deadline, "it did not come to pass in 20 s"
+        select.select([], [], [], 0.05)
+
+
+def test_workers_share_a_port_and_their_metrics_and_a_dead_one_is_replaced(program: str) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    def ready_workers() -> float:
+        return float(re.findall(r"^streamlake_api_ready (\S+)", httpx.get(f"{url}/metrics").text, re.M)[0])
+
+    with running(program, "make", port, 2) as process:
+        first, second = pids_listening(process, 2)
+        eventually(lambda: ready_workers() == 2)
+        posted = [
+            httpx.post(f"{url}/v1/datasets/orders/events", json={"id": str(n), "amount": n}).status_code
+            for n in range(20)
+        ]
+        counted = re.findall(
+            r'^streamlake_api_events_total\{dataset="orders",outcome="accepted"\} (\S+)',
+            httpx.get(f"{url}/metrics").text,
+            re.M,
+        )
+        os.kill(first, signal.SIGKILL)
+        (third,) = pids_listening(process, 1)
+        eventually(lambda: ready_workers() == 2)
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(15) == 0
+    assert (posted, [float(c) for c in counted]) == ([202] * 20, [20.0])
+    assert third not in (first, second)
+    assert not any(_exists(pid) for pid in (second, third))
+
+
+def test_one_worker_stops_in_order_and_exits_0(program: str) -> None:
+    port = free_port()
+    with running(program, "make", port, 1) as process:
+        pids_listening(process, 1)
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(15) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_the_operator_has_to_mend_is_one_clear_line_and_exit_3(program: str, workers: int) -> None:
+    with running(program, "refuse", free_port(), workers) as process:
+        told = process.communicate(timeout=30)[1]
+
+    assert process.returncode == 3
+    assert "streamlake api: STREAMLAKE_EVENT_LOG: must name a log" in told
+    assert "Traceback" not in told
+
+
+def test_a_port_that_is_taken_is_one_clear_line_and_exit_3(program: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with running(program, "make", port, 1) as process:
+            told = process.communicate(timeout=30)[1]
+
+    assert (process.returncode, told) == (
+        3,
+        f"streamlake api: cannot listen on 127.0.0.1:{port}: Address already in use\n",
+    )
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(program: str) -> None:
+    port = free_port()
+    with running(program, "make", port, 2) as process:
+        workers = pids_listening(process, 2)
+        process.kill()
+
+        eventually(lambda: not any(_exists(pid) for pid in workers))
+
+
+def _exists(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
