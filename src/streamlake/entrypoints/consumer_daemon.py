@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streamlake.domain.errors import (
-    LogUnavailable,
     NotAMember,
     OperatorFault,
     PositionLost,
@@ -100,6 +99,7 @@ class DatasetConsumer(SubscriptionListener):
         self._next_commit = 0.0
         self._next_reassert = 0.0
         self._paused = False
+        self._log_trouble: str | None = None
         self._poll_records = FIRST_POLL_RECORDS
         self._last_turn = parts.clock.monotonic()
         self._subscription: Subscription
@@ -108,6 +108,8 @@ class DatasetConsumer(SubscriptionListener):
     def troubles(self) -> list[str]:
         """Why this dataset is not ready, in words; empty if it is."""
         found = [f"{source}: {why}" for source, why in sorted(self.halted.items())]
+        if self._log_trouble:
+            found.append(f"{self.dataset}: {self._log_trouble}")
         if self._landing.trouble:
             found.append(f"{self.dataset}: landing: {self._landing.trouble}")
         if not self._landing.alive:
@@ -155,9 +157,11 @@ class DatasetConsumer(SubscriptionListener):
     def _poll(self) -> Sequence[RecordBatch]:
         try:
             batches = self._subscription.poll(self._poll_records, POLL_S)
-        except LogUnavailable as fault:
+        except (WorldFault, OperatorFault) as fault:  # told only when there are no records to lose
+            self._log_trouble = f"{type(fault).__name__}: {fault}"
             self.telemetry.log_trouble(fault)
             return ()
+        self._log_trouble = None
         if batches:
             records = sum(map(len, batches))
             size = sum(len(value) for batch in batches for value in batch.values if value) // records + 1

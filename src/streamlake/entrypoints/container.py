@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Mapping
 
 from dependency_injector import containers, providers
@@ -59,6 +60,11 @@ def _kafka_log(settings: Settings) -> EventLog:
 def _sqlite_log(settings: Settings, clock: Clock) -> EventLog:
     path = local_path("STREAMLAKE_EVENT_LOG", settings.event_log)
     return SqliteEventLog(path, clock, session_timeout_s=settings.embedded.session_timeout_s)
+
+
+def _memory_log(clock: Clock) -> EventLog:
+    """Every process' log is another log: its topic ids must not pass for an earlier one's in a store that stays."""
+    return MemoryEventLog(clock, log_id=secrets.token_hex(8), wait=time.sleep)
 
 
 def _gcs_store(settings: Settings) -> BucketStore:
@@ -142,7 +148,7 @@ class Container(containers.DeclarativeContainer):
         providers.Callable(scheme, "STREAMLAKE_EVENT_LOG", settings.provided.event_log, EVENT_LOGS),
         kafka=providers.Singleton(_kafka_log, settings),
         sqlite=providers.Singleton(_sqlite_log, settings, clock),
-        memory=providers.Singleton(MemoryEventLog, clock),
+        memory=providers.Singleton(_memory_log, clock),
     )
     admin = providers.Singleton(lambda log: log.admin(), event_log)
     writer = providers.Singleton(lambda log: log.writer(), event_log)

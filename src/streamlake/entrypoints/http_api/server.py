@@ -94,6 +94,7 @@ def server_of(served: Served, grace_s: float) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
     )
