@@ -125,9 +125,13 @@ class PartLog:
             on_part(LandedPart(name, info, found.size, found.generation, before))
 
     def _bootstrap(self) -> None:
-        """Absorb what lies in the prefix, once. A part beyond a hole means somebody deleted one: `PrefixDamaged`."""
+        """Absorb what lies in the prefix, once. A part beyond a hole means somebody deleted one: `PrefixDamaged`.
+
+        An attempt that failed on the way leaves nothing behind: the next one begins at part 1 again.
+        """
         if self._known:
             return
+        self._format, self._next, self._previous, self._covered = None, 1, None, {}
         parts = parts_of(self._store.list(self.prefix + "part-"))
         extensions = sorted({name.extension for name, _ in parts})
         if len(extensions) > 1:
@@ -139,7 +143,7 @@ class PartLog:
                 raise PrefixDamaged(f"{self.prefix}: part {name.number} is there under two names")
             while name.number > self._next:
                 self._absorb_missed(name.extension, beyond=found.name)
-            self._absorb(found, read_part_info(found))
+            self._absorb(found, _claims_of(found))
         self._known = True
 
     def _absorb_missed(self, extension: str, *, beyond: str) -> None:
@@ -149,7 +153,7 @@ class PartLog:
             found = self._store.describe(name)
         except ObjectMissing:
             raise PrefixDamaged(f"{name}: is missing, though {beyond} is there: somebody deleted it") from None
-        self._absorb(found, read_part_info(found))
+        self._absorb(found, _claims_of(found))
 
     def _absorb_taken(self, name: str) -> None:
         self.conflicts += 1
@@ -157,7 +161,7 @@ class PartLog:
             found = self._store.describe(name)
         except ObjectMissing:
             return  # deleted in between; the next attempt creates it, and docs/raw-zone.md forbids such deletes
-        self._absorb(found, read_part_info(found))
+        self._absorb(found, _claims_of(found))
 
     def _absorb(self, found: ObjectInfo, info: PartInfo) -> None:
         lanes = self._covered.setdefault(info.replay_id, {})
@@ -245,6 +249,14 @@ class PartLogs:
             done = next((date for date, log in self._logs.items() if not log.roll_up.stale), None)
             if done is not None:
                 del self._logs[done]
+
+
+def _claims_of(found: ObjectInfo) -> PartInfo:
+    """What a part says of itself. With another body than it was made for its claims would pass for landed rows."""
+    info = read_part_info(found)
+    if info.crc32c != found.crc32c:
+        raise PrefixDamaged(f"{found.name}: stored with crc32c {found.crc32c}, was sent with {info.crc32c}")
+    return info
 
 
 def runs(offsets: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -36,7 +36,7 @@ def format_of_roll_up(name: str, body: bytes) -> str:
     """The format a roll-up settles. Raises `PrefixDamaged` where it cannot be read."""
     try:
         form = json.loads(body)["format"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise PrefixDamaged(f"{name}: is unreadable, and there is no part to tell the prefix's format") from None
     if not isinstance(form, str):
         raise PrefixDamaged(f"{name}: format must be text")
