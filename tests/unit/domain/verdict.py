@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.unit.domain.worlds import DATASET, FORMATS
+from tests.unit.domain.worlds import DATASET, DATE, FORMATS
 
 from streamlake.domain.model.parts import PartInfo, parse_part_name, raw_folder
 from streamlake.domain.model.positions import Lane, Offsets
@@ -99,3 +99,8 @@ def claimed_in(store: ObjectStore, date: str, lane: Lane) -> Offsets:
     for _, part in parts_in(store, date):
         claimed.update(part.claims.get(lane, ()))
     return claimed
+
+
+def bodies(store: ObjectStore, date: str = DATE) -> list[list[int]]:
+    """The offsets in each part of a date."""
+    return [[offset for _, offset in offsets_of(store, info)] for info, _ in parts_in(store, date)]

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any, TypeVar
 
 from streamlake.adapters.clock.manual import ManualClock
 from streamlake.adapters.event_log.memory import MemoryEventLog
 from streamlake.adapters.object_store.memory import MemoryObjectStore
 from streamlake.adapters.part_format.ndjson import GzipJsonPartFormat, JsonPartFormat
-from streamlake.domain.errors import ContractViolation, FieldError, StoreUnavailable, UnknownDataset
+from streamlake.domain.errors import ContractViolation, FieldError, UnknownDataset
 from streamlake.domain.model.contracts import Contract, dlq_topic, raw_topic
 from streamlake.domain.model.positions import Lane, Offsets, TopicPartition
-from streamlake.domain.model.records import AppendOutcome, Header, OutgoingRecord, RecordBatch
+from streamlake.domain.model.records import Header, RecordBatch
 from streamlake.domain.model.rows import Rows
+from streamlake.domain.model.snapshots import LandedPart
 from streamlake.domain.model.times import DAY_MS, epoch_ms
 from streamlake.domain.ports.contract_catalog import ContractCatalog
-from streamlake.domain.ports.event_log import LogWriter, TopicSpec
+from streamlake.domain.ports.event_log import TopicSpec
 from streamlake.domain.ports.object_store import ObjectInfo, ObjectStore
 from streamlake.domain.ports.part_format import PartFormat
 from streamlake.domain.use_cases.part_log import PartLog, PartLogs
@@ -131,6 +131,13 @@ def part_log(store: ObjectStore, date: str = DATE, *, form: str = "json", max_pa
     return PartLog(store, FORMATS, DATASET, date, wanted_format=form, writer="test", max_part_bytes=max_part_bytes)
 
 
+def land(log: PartLog, start: int, end: int, replay_id: str | None = None) -> list[LandedPart]:
+    """Land the rows of `[start, end)` of partition 0 and claim just them; returns the parts made."""
+    parts: list[LandedPart] = []
+    log.land([rows(range(start, end))], claim((start, end)), parts.append, replay_id)
+    return parts
+
+
 def part_logs(store: ObjectStore, *, max_part_bytes: int = 10**9) -> PartLogs:
     """The part logs of a fresh process."""
     return PartLogs(lambda date: part_log(store, date, max_part_bytes=max_part_bytes))
@@ -162,110 +169,15 @@ def lettered_offsets(log: MemoryEventLog) -> list[tuple[int, int]]:
     )
 
 
-class Fault(Enum):
-    """How a store call can fail."""
-
-    BEFORE = "before anything happened"
-    AFTER = "after it was applied: the reply is lost"
-    LATE = "now; it is applied later, when nobody expects it"
-
-
-class FaultyStore(ObjectStore):
-    """A store of which the n-th call (from 1) fails as the script says; `hook` runs ahead of every call."""
-
-    def __init__(self, store: ObjectStore, script: Mapping[int, Fault] | None = None) -> None:
-        self.script = dict(script or {})
-        self.hook: Callable[[str, str], None] = lambda call, name: None
-        self.calls: list[tuple[str, str]] = []
-        self._store = store
-        self._delayed: list[Callable[[], object]] = []
-
-    @property
-    def writes(self) -> list[str]:
-        """The names that were created or replaced, attempts included."""
-        return [name for call, name in self.calls if call in ("create", "replace")]
-
-    def deliver(self) -> None:
-        """What was late arrives now."""
-        while self._delayed:
-            try:
-                self._delayed.pop(0)()
-            except Exception as nobody_listens:  # noqa: BLE001 - the caller is long gone
-                del nobody_listens
-
-    def create(
-        self, name: str, body: bytes, *, content_type: str, metadata: Mapping[str, str], crc32c: str | None = None
-    ) -> ObjectInfo:
-        return self._call(
-            "create",
-            name,
-            lambda: self._store.create(name, body, content_type=content_type, metadata=metadata, crc32c=crc32c),
-        )
-
-    def replace(self, name: str, body: bytes, *, content_type: str, if_generation: int) -> ObjectInfo:
-        return self._call(
-            "replace",
-            name,
-            lambda: self._store.replace(name, body, content_type=content_type, if_generation=if_generation),
-        )
-
-    def read(self, name: str) -> tuple[ObjectInfo, bytes]:
-        return self._call("read", name, lambda: self._store.read(name))
-
-    def describe(self, name: str) -> ObjectInfo:
-        return self._call("describe", name, lambda: self._store.describe(name))
-
-    def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
-        return iter(self._call("list", prefix, lambda: [*self._store.list(prefix, start=start)]))
-
-    def folders(self, prefix: str) -> Sequence[str]:
-        return self._call("folders", prefix, lambda: self._store.folders(prefix))
-
-    def close(self) -> None:
-        self._store.close()
-
-    def _call(self, call: str, name: str, apply: Callable[[], T]) -> T:
-        self.calls.append((call, name))
-        self.hook(call, name)
-        fault = self.script.pop(len(self.calls), None)
-        lost = StoreUnavailable(f"{call} {name}: {fault}")
-        if fault is Fault.LATE:
-            self._delayed.append(apply)
-        if fault in (Fault.BEFORE, Fault.LATE):
-            raise lost
-        answer = apply()
-        if fault is Fault.AFTER:
-            raise lost
-        return answer
-
-
-class FaultyWriter(LogWriter):
-    """A writer whose n-th record (from 1) has the outcome of the script; with `applied` it is stored all the same."""
-
-    def __init__(self, writer: LogWriter, script: Mapping[int, AppendOutcome] | None = None) -> None:
-        self.script = dict(script or {})
-        self.applied = False
-        self.sent: list[OutgoingRecord] = []
-        self._writer = writer
-
-    def append(self, records: Sequence[OutgoingRecord], done: Callable[[Sequence[AppendOutcome]], None]) -> None:
-        done(self.append_and_wait(records))
-
-    def append_and_wait(self, records: Sequence[OutgoingRecord]) -> Sequence[AppendOutcome]:
-        return [self._append(record) for record in records]
-
-    def close(self, timeout_s: float) -> None:
-        self._writer.close(timeout_s)
-
-    def _append(self, record: OutgoingRecord) -> AppendOutcome:
-        self.sent.append(record)
-        scripted = self.script.pop(len(self.sent), None)
-        if scripted is not None and not self.applied:
-            return scripted
-        [outcome] = self._writer.append_and_wait([record])
-        return scripted or outcome
-
-
 def put_part(store: MemoryObjectStore, name: str, metadata: Mapping[str, str], body: bytes = b"{}\n") -> ObjectInfo:
     """An object made by hand."""
     return store.create(name, body, content_type="application/x-ndjson", metadata=metadata)
+
+
+def without(store: MemoryObjectStore, *gone: str) -> MemoryObjectStore:
+    """The same bucket, as it is after somebody deleted objects of the prefix."""
+    copy = MemoryObjectStore()
+    for info in store.list(""):
+        if info.name.removeprefix(PREFIX) not in gone:
+            put_part(copy, info.name, info.metadata, store.read(info.name)[1])
+    return copy
