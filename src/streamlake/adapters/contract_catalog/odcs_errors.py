@@ -68,16 +68,17 @@ def _pointer(where: tuple[int | str, ...]) -> str:
 
 def _field_error(pointer: str, kind: str, context: Mapping[str, Any], value: object) -> FieldError:
     if kind in _TYPES:
-        nullness = " and not null" if value is None and pointer else ""
-        return FieldError(pointer, "required" if nullness else "type", f"must be {_TYPES[kind]}{nullness}")
-    if kind == "string_pattern_mismatch":
-        return _mismatch(pointer, context["pattern"])
-    rule, expected = _RULES.get(kind, (kind, "is not what the contract asks for"))
-    return FieldError(pointer, rule, expected.format_map(context))
+        rule, expected = "type", f"must be {_TYPES[kind]}"
+    elif kind == "string_pattern_mismatch":
+        rule, expected = _mismatch(context["pattern"])
+    else:
+        rule, expected = _RULES.get(kind, (kind, "is not what the contract asks for"))
+        expected = expected.format_map(context)
+    if value is None and pointer:  # pydantic calls it a wrong type or value; to a contract it is absence
+        return FieldError(pointer, "required", f"{expected} and not null")
+    return FieldError(pointer, rule, expected)
 
 
-def _mismatch(pointer: str, pattern: str) -> FieldError:
+def _mismatch(pattern: str) -> tuple[str, str]:
     name = FORMAT_OF.get(pattern)
-    if name is None:
-        return FieldError(pointer, "pattern", f"must match {pattern}")
-    return FieldError(pointer, "format", f"must be a valid {name}")
+    return ("pattern", f"must match {pattern}") if name is None else ("format", f"must be a valid {name}")

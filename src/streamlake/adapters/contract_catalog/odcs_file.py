@@ -10,6 +10,7 @@ import functools
 import json
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
+from importlib import resources
 from typing import Any
 
 import yaml
@@ -43,8 +44,9 @@ def _yaml(file: str, content: bytes) -> Any:
 
 @functools.cache
 def _odcs_schema() -> Draft201909Validator:
-    shipped = json.loads(OpenDataContractStandard.json_schema())  # type: ignore[no-untyped-call]
-    return Draft201909Validator(shipped)
+    # The package's own json_schema() reads this file through a deprecated function.
+    shipped = resources.files("open_data_contract_standard").joinpath("schema.json")
+    return Draft201909Validator(json.loads(shipped.read_bytes()))
 
 
 def _innermost(errors: Iterable[ValidationError]) -> list[str]:

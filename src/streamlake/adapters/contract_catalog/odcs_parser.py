@@ -1,7 +1,7 @@
 """The strict parser of one contract: bytes in, document or `ContractViolation` out, never another exception.
 
 The bytes are parsed and judged in one pass of pydantic-core. Two rare cases read them again, with the standard library
-and after pydantic has accepted them (so depth, encoding and integer sizes are already bounded):
+and after pydantic has read them (so depth, encoding and integer sizes are already bounded):
 
 - `NaN` or `Infinity` occurs in the bytes: pydantic accepts those words in unknown fields, JSON does not have them;
 - a number is as close to one of its bounds as a double can tell. Rounding to a double keeps order, so only there can
@@ -51,25 +51,21 @@ class OdcsParser:
     def __call__(self, payload: bytes) -> Mapping[str, object]:
         """The parsed document (a number without an integer's type becomes a float), or `ContractViolation`."""
         near_a_bound: list[float] = []
+        errors: tuple[FieldError, ...] = ()
         try:
             document: Mapping[str, object] = self._validator.validate_json(payload, strict=True, context=near_a_bound)
         except ValidationError as error:
             errors = field_errors(error)
-        else:
-            errors = self._second_look(payload, exactly=bool(near_a_bound))
+        if (b"NaN" in payload or b"Infinity" in payload) and _says_nan(payload, errors):
+            errors = (_NOT_JSON,)
+        elif near_a_bound and not errors:
+            errors = self._beyond_bounds(payload)
         # Raised out here so that no __context__ carries pydantic's error, which holds the payload.
         if errors:
             raise ContractViolation(self._contract, errors)
         return document
 
-    def _second_look(self, payload: bytes, *, exactly: bool) -> tuple[FieldError, ...]:
-        if b"NaN" in payload or b"Infinity" in payload:
-            words: list[str] = []
-            json.loads(payload, parse_constant=words.append, parse_int=len, parse_float=len)
-            if words:
-                return (_NOT_JSON,)
-        if not exactly:
-            return ()
+    def _beyond_bounds(self, payload: bytes) -> tuple[FieldError, ...]:
         document = json.loads(payload, parse_int=_exact, parse_float=_exact)
         broken = (
             FieldError(pointer, bound.rule, bound.expected)
@@ -79,6 +75,15 @@ class OdcsParser:
             if not bound.compare(value, bound.limit)
         )
         return tuple(islice(broken, MAX_ERRORS))
+
+
+def _says_nan(payload: bytes, errors: tuple[FieldError, ...]) -> bool:
+    """Whether NaN or Infinity is there as a word of the JSON, not in a string."""
+    if errors and errors[0].rule == "json":
+        return False  # not even pydantic could read it
+    words: list[str] = []
+    json.loads(payload, parse_constant=words.append, parse_int=len, parse_float=len)
+    return bool(words)
 
 
 def _record(record: Record) -> CoreSchema:

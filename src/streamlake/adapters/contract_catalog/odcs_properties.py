@@ -115,12 +115,17 @@ def _record(file: str, path: str, properties: list[SchemaProperty] | None, *, cl
     for name in names:
         if not name or names.count(name) > 1:
             raise ContractInvalid(f"{where}: properties: names must be unique and not empty, {name!r} is not")
-    read = (_property(file, f"{path}.{p.name}" if path else str(p.name), p, closed=closed) for p in properties)
+    if path:
+        read = [_property(file, f"{path}.{p.name}", p, closed=closed) for p in properties]
+    else:
+        read = [_property(file, str(p.name), p, closed=closed, nested=False) for p in properties]
     return Record(tuple(read), closed)
 
 
-def _property(file: str, path: str, source: SchemaProperty, *, closed: bool) -> Property:
+def _property(file: str, path: str, source: SchemaProperty, *, closed: bool, nested: bool = True) -> Property:
     options = _Options(f"{file}: property {path}", source)
+    if source.primaryKey and nested:
+        raise options.refuse("primaryKey", "the key must be a top-level property")
     if source.logicalType == "object":
         closed = forbids_unknown_fields(options.where, source.customProperties, inherited=closed)
         field: Field = _record(file, path, source.properties, closed=closed)
