@@ -43,7 +43,7 @@ MAX_DATES = 32
 """A snapshot spans at most this many dates; the record that would open one more closes it."""
 
 ROW_MEMORY_BYTES = 450
-"""About what CPython needs for one buffered record beside its payload."""
+"""About what CPython needs for one buffered record beside its payload, key and other headers."""
 
 FILL = 0.9
 """A snapshot is full when a part is expected to reach this share of its limit: the prediction errs both ways."""
@@ -134,7 +134,9 @@ class LandRecords:
             else:
                 snapshot.letters.append(outcome)
             snapshot.records += 1
-            snapshot.memory += ROW_MEMORY_BYTES + (len(value) if value else 0)
+            snapshot.memory += ROW_MEMORY_BYTES + (len(value) if value else 0) + (len(key) if key else 0)
+            if outcome.headers:
+                snapshot.memory += sum(len(name) + len(content or b"") for name, content in outcome.headers)
             owned.position = span.end = offset + 1
             if full := self._full(snapshot, outcome.day):
                 sealed += self.drain(full)
