@@ -67,6 +67,7 @@ def test_hostile_bytes_spliced_into_a_valid_order_are_refused(payload: bytes) ->
     assert judge(ORDERS, payload) is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_judged_without_another_exception(payload: bytes) -> None:
     assert judge(ORDERS, payload) is None
@@ -89,7 +90,7 @@ def mutated_orders(draw: st.DrawFn) -> bytes:
     return payload
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=1_000, deadline=None)
 @given(mutated_orders())
 def test_a_mutated_order_is_refused_or_is_json_to_everyone(payload: bytes) -> None:
     document = judge(ORDERS, payload)
@@ -106,7 +107,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from([*ORDERS.example, "z"]), json_values))
 def test_documents_of_any_values_are_judged_as_json_schema_judges_them(changes: dict[str, Any]) -> None:
     document = SMALLEST | changes

@@ -11,7 +11,7 @@ from ipaddress import AddressValueError, IPv6Address
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from tests.unit.adapters.contract_catalog.odcs_files import contract_of, field, values
@@ -422,6 +422,7 @@ LOW, HIGH = Decimal("0.1"), Decimal("100.25")
 BOUNDED = contract_of(field("number", minimum=float(LOW), exclusiveMaximum=float(HIGH)))
 
 
+@settings(deadline=None)
 @given(st.sampled_from([LOW, HIGH]), st.integers(-9, 9), st.integers(1, 60))
 def test_bounds_are_judged_on_the_payloads_own_digits(edge: Decimal, step: int, places: int) -> None:
     value = (
@@ -430,6 +431,7 @@ def test_bounds_are_judged_on_the_payloads_own_digits(edge: Decimal, step: int, 
     assert accepts(BOUNDED, str(value)) == (LOW <= value < HIGH)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 9999), st.integers(0, 13), st.integers(0, 32))
 def test_a_date_is_valid_just_when_the_calendar_has_it(year: int, month: int, day: int) -> None:
     try:
@@ -443,6 +445,7 @@ def test_a_date_is_valid_just_when_the_calendar_has_it(year: int, month: int, da
     assert accepts(CONTRACTS["timestamp"], f'"{text}T00:00:00Z"') == there
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=6).map(str) | st.text("0123456789af:.", max_size=40) | st.text("1:", max_size=20))
 def test_an_ipv6_address_is_what_the_standard_library_says(text: str) -> None:
     try:
