@@ -37,15 +37,12 @@ from streamlake.entrypoints.http_api import bodies
 from streamlake.entrypoints.http_api.answers import accepted_members, outcome_name, problem_of
 from streamlake.entrypoints.http_api.deliveries import Deliveries
 from streamlake.entrypoints.http_api.inflight import InFlight, Slot
-from streamlake.entrypoints.http_api.options import ApiOptions
+from streamlake.entrypoints.http_api.options import EVENT_OVERHEAD, ApiOptions
 from streamlake.entrypoints.http_api.problems import MEDIA_TYPE, Problem, Refused
 from streamlake.entrypoints.http_api.readiness import Readiness
 from streamlake.entrypoints.telemetry import ApiMetrics
 
 log = structlog.get_logger()
-
-EVENT_OVERHEAD = 1024
-"""What an event in flight holds beside its bytes, roughly: headers, objects, the producer's queue entry."""
 
 PREFIX = "/v1/datasets/"
 SINGLE = "events"
@@ -144,7 +141,7 @@ class EventRoutes:
                 slot.grow(EVENT_OVERHEAD)
                 return self._single(request, await self._settled(partial(self._ingest.ingest, request, body)))
             events = self._slicer.slice(body, media)
-            # The slices are a second copy of the body.
+            # The slices are a second copy of the body (`ApiOptions` counts on it).
             slot.grow(len(body) + len(events) * EVENT_OVERHEAD)
             return self._batch(request, await self._settled(partial(self._ingest.ingest_batch, request, events)))
         except UnknownDataset as unknown:

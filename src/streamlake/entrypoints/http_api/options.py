@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 MIB = 1024 * 1024
 
+EVENT_OVERHEAD = 1024
+"""What an event in flight holds beside its bytes, roughly: headers, objects, the producer's queue entry."""
+
 
 @dataclass(frozen=True, slots=True)
 class ApiOptions:
@@ -19,7 +22,7 @@ class ApiOptions:
     """16 MiB of `{}` would be five million events: without this bound one request could fill the memory."""
     max_inflight_requests: int = 10_000
     max_inflight_bytes: int = 64 * MIB
-    """Of bodies received and not answered, each event counted with `events.EVENT_OVERHEAD` on top."""
+    """Of bodies received and not answered, each event with `EVENT_OVERHEAD` on top."""
     retry_after_s: int = 1
     """What a 503 asks for."""
 
@@ -27,8 +30,11 @@ class ApiOptions:
         for name in ("max_event_bytes", "max_batch_bytes", "max_batch_events", "max_inflight_requests"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be >= 1, is {getattr(self, name)}")
-        if self.max_inflight_bytes < max(self.max_event_bytes, self.max_batch_bytes):
+        batch = 2 * self.max_batch_bytes + self.max_batch_events * EVENT_OVERHEAD  # the body, and its slices
+        least = max(self.max_event_bytes + EVENT_OVERHEAD, batch)
+        if self.max_inflight_bytes < least:
+            # Or the largest batch would be told to come again for ever.
             raise ValueError(
-                f"max_inflight_bytes: must hold one largest body ({max(self.max_event_bytes, self.max_batch_bytes)}),"
-                f" is {self.max_inflight_bytes}"
+                f"max_inflight_bytes: must be >= {least} (twice max_batch_bytes, and {EVENT_OVERHEAD} for each of"
+                f" max_batch_events), is {self.max_inflight_bytes}"
             )

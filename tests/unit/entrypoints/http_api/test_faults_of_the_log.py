@@ -106,14 +106,34 @@ def test_past_the_bound_of_requests_the_answer_is_503_at_once(make_door: Callabl
 def test_past_the_bound_of_bytes_the_answer_is_503_and_the_bytes_are_given_back(
     make_door: Callable[..., Door],
 ) -> None:
-    bounds = ApiOptions(max_event_bytes=3000, max_batch_bytes=3000, max_inflight_bytes=3000)
-    door = make_door(options=bounds)
+    held: list[Held] = []
 
-    assert door.post(EVENTS).status_code == 202
-    assert door.post(BATCH, b"[" + b",".join([GOOD] * 4) + b"]").status_code == 503
-    assert door.post(EVENTS).status_code == 202
-    assert len(door.everything()) == 2
+    def hold(behind: LogWriter) -> LogWriter:
+        held.append(Held(behind))
+        return held[0]
+
+    bounds = ApiOptions(max_event_bytes=200, max_batch_bytes=200, max_batch_events=4, max_inflight_bytes=4496)
+    door = make_door(writer=hold, options=bounds)
+    batch = b"[" + b",".join([GOOD] * 4) + b"]"
+
+    async def scenario() -> list[int]:
+        statuses = []
+        for _ in range(2):
+            first = asyncio.create_task(door.ask("POST", BATCH, content=batch, headers=JSON))
+            await asyncio.to_thread(held[0].arrived.acquire)
+            statuses.append((await door.ask("POST", EVENTS, content=GOOD, headers=JSON)).status_code)
+            await asyncio.to_thread(held[0].release)
+            statuses.append((await first).status_code)
+        return statuses
+
+    assert door.run(scenario()) == [503, 202, 503, 202]
+    assert len(door.everything()) == 8
     assert (door.app.events.inflight.requests, door.app.events.inflight.bytes) == (0, 0)
+
+
+def test_a_bound_of_bytes_that_no_largest_batch_could_pass_is_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match=r"max_inflight_bytes: must be >= 43794432 .* is 33554432"):
+        ApiOptions(max_inflight_bytes=32 * 1024 * 1024)
 
 
 def test_many_outcomes_from_another_thread_reach_the_loop_in_one_wake_up() -> None:
