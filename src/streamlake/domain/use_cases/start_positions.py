@@ -10,7 +10,8 @@
                                      > frontier                     halt: a gap, [frontier, start)
 
 The frontier is the end of the contiguous run, from the low watermark on, of what live parts claim, what consumer-stage
-letters name, and gaps that were accepted. `streamlake resume --accept-gap` records a gap under `ops/gaps/`.
+letters name, and gaps that were accepted. Where retention went past all of it, it is the end of the last run below:
+what lies between was never landed and is no more. `streamlake resume --accept-gap` records a gap under `ops/gaps/`.
 """
 
 from __future__ import annotations
@@ -115,11 +116,12 @@ class StartPositions:
         done = self._claimed(lane)
         for known in self._accepted(lane):
             done.add(known.start, known.end)
-        frontier = done.end_of_run_from(marks.low)
-        if start > frontier:
+        frontier = _frontier(done, marks.low)
+        never_seen = not done.before(marks.low + 1)
+        if start > frontier or (never_seen and marks.low > 0):
             for offset in self._lettered(lane):
                 done.add(offset, offset + 1)
-            frontier = done.end_of_run_from(marks.low)
+            frontier = _frontier(done, marks.low)
         if start <= frontier:
             return Start(start, frontier)
         return Gap(self._dataset, source.topic, topic_id, source.partition, frontier, start, None)
@@ -153,7 +155,15 @@ class StartPositions:
     def _accepted(self, lane: Lane) -> Iterator[Gap]:
         for found in self._store.list(f"{self._gaps_folder()}{lane.topic_id}-{lane.partition}-"):
             told = json.loads(self._store.read(found.name)[1])
-            yield Gap(**{field: told[field] for field in Gap.__slots__})
+            gap = Gap(**{field: told[field] for field in Gap.__slots__})
+            if (gap.topic_id, gap.partition) == lane:  # an id may end in what looks like a partition
+                yield gap
 
     def _gaps_folder(self) -> str:
         return f"ops/gaps/{self._dataset}/"
+
+
+def _frontier(done: Offsets, low: int) -> int:
+    end = done.end_of_run_from(low)
+    below = list(done.before(low))
+    return below[-1][1] if end == low and below else end
