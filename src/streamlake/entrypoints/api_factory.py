@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streamlake.domain.errors import SettingsInvalid
 from streamlake.entrypoints.container import Container
 from streamlake.entrypoints.http_api import ApiOptions, Readiness, Served, create_app
 from streamlake.entrypoints.settings import load_settings
@@ -14,13 +15,16 @@ def make_api() -> Served:
     configure_logging(settings.log_level, json=settings.log_format == "json")
     container = Container(settings=settings)
     given = settings.api
-    options = ApiOptions(
-        producer_service=given.producer_service,
-        max_event_bytes=given.max_event_bytes,
-        max_batch_bytes=given.max_batch_bytes,
-        max_inflight_requests=given.max_inflight_requests,
-        max_inflight_bytes=given.max_inflight_bytes,
-    )
+    try:
+        options = ApiOptions(
+            producer_service=given.producer_service,
+            max_event_bytes=given.max_event_bytes,
+            max_batch_bytes=given.max_batch_bytes,
+            max_inflight_requests=given.max_inflight_requests,
+            max_inflight_bytes=given.max_inflight_bytes,
+        )
+    except ValueError as contradiction:
+        raise SettingsInvalid(f"STREAMLAKE_API__: {contradiction}") from None
     catalog = container.catalog()
     metrics = ApiMetrics()
     readiness = Readiness(container.admin(), catalog.datasets())

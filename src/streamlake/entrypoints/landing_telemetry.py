@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import Counter, Gauge
 
 from streamlake.domain.errors import OperatorFault, StreamLakeError
 from streamlake.domain.model.contracts import raw_topic
@@ -18,15 +18,16 @@ from streamlake.domain.model.positions import Position, TopicPartition, Watermar
 from streamlake.domain.model.records import RecordBatch
 from streamlake.domain.model.snapshots import Snapshot
 from streamlake.domain.use_cases.start_positions import Start
+from streamlake.entrypoints.telemetry import Metrics
 
 REREAD = "offsets re-read; what is landed is not landed again; for new parts use `streamlake replay`"
 
 
-class LandingMetrics:
-    """The consumer's metrics, in a registry of their own."""
+class LandingMetrics(Metrics):
+    """The consumer's metrics."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        super().__init__()
         own = self.registry
         lane = ["dataset", "partition"]
         self.records = Counter(

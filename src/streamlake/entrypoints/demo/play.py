@@ -24,6 +24,8 @@ from streamlake.entrypoints.demo.stage import Stage, stage
 from streamlake.entrypoints.settings import Settings
 
 SETTLE_S = 60.0
+EVENTS_A_SECOND = 3_000
+"""Paced, so that parts land, and something is there to be hurt, while events still come."""
 
 
 def play(folder: Path, settings: Settings, environment: Mapping[str, str], *, events: int, seed: int) -> bool:
@@ -91,8 +93,10 @@ def _perform(
     killed = poisoned = 0
     url = f"http://127.0.0.1:{crew.ports['api']}"
     with show.progress(events) as bars, httpx.Client(base_url=url, timeout=30) as client:
+        began = time.monotonic()
         for count in traffic.send(client, traffic.events(events, seed), sent):
             bars.sent(count)
+            time.sleep(max(0.0, began + sent.total / EVENTS_A_SECOND - time.monotonic()))
             bars.landed(_committed(container, since))
             if not poisoned and sent.total > events // 3:
                 poisoned = _write_poison(container)
@@ -107,6 +111,7 @@ def _perform(
                 bars.say("started consumer-1 again")
         deadline = time.monotonic() + SETTLE_S
         expected = len(sent.accepted) + poisoned
+        bars.expect(expected)
         while (done := _committed(container, since)) < expected:
             bars.landed(done)
             if time.monotonic() > deadline:

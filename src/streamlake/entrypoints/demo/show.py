@@ -53,23 +53,25 @@ class Bars:
         self._progress = progress
         self._sent = progress.add_task("sent over HTTP", total=events)
         self._landed = progress.add_task("landed or lettered", total=events)
+        self._events = events
         self._count = 0
 
     def sent(self, count: int) -> None:
         """So many more were sent."""
         self._count += count
-        self._progress.update(self._sent, completed=self._count, total=max(self._count, self._total()))
+        self._progress.update(self._sent, completed=self._count, total=max(self._count, self._events))
 
     def landed(self, count: int) -> None:
         """So many are committed in all."""
-        self._progress.update(self._landed, completed=count, total=max(count, self._total()))
+        self._progress.update(self._landed, completed=count)
+
+    def expect(self, count: int) -> None:
+        """So many will be committed in the end."""
+        self._progress.update(self._landed, total=count)
 
     def say(self, what: str) -> None:
         """A line above the bars."""
         self._progress.console.print(f"  [yellow]»[/] {what}")
-
-    def _total(self) -> float:
-        return self._progress.tasks[0].total or 0
 
 
 @contextmanager
