@@ -34,12 +34,9 @@ def empty_roll_up(dataset: str, date: str, form: str) -> bytes:
 
 def format_of_roll_up(name: str, body: bytes) -> str:
     """The format a roll-up settles. Raises `PrefixDamaged` where it cannot be read."""
-    try:
-        form = json.loads(body)["format"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise PrefixDamaged(f"{name}: is unreadable, and there is no part to tell the prefix's format") from None
-    if not isinstance(form, str):
-        raise PrefixDamaged(f"{name}: format must be text")
+    form, _ = _read_body(body)
+    if form is None:
+        raise PrefixDamaged(f"{name}: is unreadable, and there is no part to tell the prefix's format")
     return form
 
 
@@ -111,14 +108,14 @@ def _update(store: ObjectStore, dataset: str, date: str, unwritten: Sequence[tup
     name = raw_prefix(dataset, date) + ROLL_UP
     for _ in range(_ATTEMPTS):
         generation, form, entries = _read(store, name)
-        new = None if unwritten is None else _following(entries, unwritten)
-        if new is None:
+        entries = None if entries is None or unwritten is None else _continued(entries, unwritten)
+        if entries is None:
             listed = parts_of(store.list(raw_prefix(dataset, date) + "part-"))
-            entries, new = [], [_entry(found, read_part_info(found)) for _, found in listed]
+            entries = [_entry(found, read_part_info(found)) for _, found in listed]
             form = listed[0][0].extension if listed else form
         if form is None:
             raise PrefixDamaged(f"{name}: is unreadable, and there is no part to tell the prefix's format")
-        body = _dump(dataset, date, form, entries + new)
+        body = _dump(dataset, date, form, entries)
         try:
             store.replace(name, body, content_type="application/json", if_generation=generation)
         except GenerationChanged:
@@ -127,23 +124,48 @@ def _update(store: ObjectStore, dataset: str, date: str, unwritten: Sequence[tup
     raise GenerationChanged(f"{name}: changed under {_ATTEMPTS} attempts to write it")
 
 
-def _read(store: ObjectStore, name: str) -> tuple[int, str | None, list[Entry]]:
+def _read(store: ObjectStore, name: str) -> tuple[int, str | None, list[Entry] | None]:
     try:
         info, body = store.read(name)
     except ObjectMissing:
-        return 0, None, []
+        return 0, None, None
+    return info.generation, *_read_body(body)
+
+
+def _read_body(body: bytes) -> tuple[str | None, list[Entry] | None]:
+    """Format and entries of a roll-up; None for what cannot be read, since anybody may have edited it."""
     try:
         told = json.loads(body)
-        return info.generation, str(told["format"]), list(told["parts"])
-    except (ValueError, KeyError, TypeError):
-        return info.generation, None, []
+        form = told["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None, None
+    if not isinstance(form, str):
+        return None, None
+    entries = told.get("parts")
+    try:
+        sound = all(_is_entry(entry, number) for number, entry in enumerate(entries, start=1))
+    except (KeyError, TypeError):
+        return form, None
+    return form, entries if sound else None
 
 
-def _following(entries: Sequence[Entry], unwritten: Sequence[tuple[int, Entry]]) -> list[Entry] | None:
-    """The entries to append; None where there is a hole between what is stored and what is new."""
+def _is_entry(entry: Entry, number: int) -> bool:
+    """Could it be what `_entry` says of the part of that number?"""
+    name = parse_part_name(str(entry["name"]))
+    counts = (entry["records"], entry["bytes"], entry["first_timestamp"], entry["last_timestamp"])
+    return (
+        name is not None
+        and name.number == number
+        and isinstance(entry["replay_id"], str | None)
+        and all(isinstance(count, int) for count in counts)
+    )
+
+
+def _continued(entries: list[Entry], unwritten: Sequence[tuple[int, Entry]]) -> list[Entry] | None:
+    """The entries with the new ones appended; None where there is a hole between what is stored and what is new."""
     new = [(number, entry) for number, entry in unwritten if number > len(entries)]
     follows = [number for number, _ in new] == list(range(len(entries) + 1, len(entries) + 1 + len(new)))
-    return [entry for _, entry in new] if follows else None
+    return entries + [entry for _, entry in new] if follows else None
 
 
 def _entry(found: ObjectInfo, info: PartInfo) -> Entry:
