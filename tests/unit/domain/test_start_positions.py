@@ -12,6 +12,7 @@ from tests.unit.domain.worlds import (
     NEXT_DATE,
     NOW,
     P0,
+    P1,
     PREFIX,
     RAW,
     TOPIC_ID,
@@ -27,7 +28,7 @@ from streamlake.adapters.event_log.memory import MemoryEventLog
 from streamlake.adapters.object_store.memory import MemoryObjectStore
 from streamlake.domain.errors import PositionLost, PrefixDamaged, RecordRefused
 from streamlake.domain.model.dead_letters import LetterSource, dead_letter
-from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
+from streamlake.domain.model.positions import Lane, Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import RecordBatch
 from streamlake.domain.model.snapshots import commit_metadata
 from streamlake.domain.ports.event_log import LogReader
@@ -179,10 +180,9 @@ def test_a_frontier_is_not_moved_by_half_a_snapshot() -> None:
 def test_claims_of_others_do_not_count() -> None:
     world = World()
     log = part_log(world.store)
-    log.land(
-        [rows(range(5), topic_id="another-id")], {L0._replace(topic_id="another-id"): claim((0, 5))[L0]}, [].append
-    )
-    log.land([rows(range(5), P0._replace(partition=1))], claim((0, 5), lane=L1), [].append)
+    others = claim((0, 5), lane=Lane("another-id", 0))
+    log.land([rows(range(5), topic_id="another-id")], others, lambda part: None)
+    log.land([rows(range(5), P1)], claim((0, 5), lane=L1), lambda part: None)
     land(log, 0, 5, "replay-1")
     assert world.decide(0, 20) == Start(0, 0)
     assert world.decide(0, 20, Position(5)) == gap(0, 5)
