@@ -22,7 +22,9 @@ TIMESTAMP_AFTER_MAX_MS = 3_600_000
 
 DLQ_OUTLIVES_RAW_MS = 7 * DAY_MS
 
-_LARGER_IS_SAFER = {"max.message.bytes", "min.insync.replicas", "retention.ms"}
+MIN_IN_SYNC = "min.insync.replicas"
+
+_LARGER_IS_SAFER = {"max.message.bytes", MIN_IN_SYNC, "retention.ms"}
 _UNLIMITED = -1
 
 
@@ -70,7 +72,7 @@ class ProvisionTopics:
     def _specs(self, replication: int) -> list[TopicSpec]:
         safe = {"unclean.leader.election.enable": "false"}
         if replication >= REPLICATION:
-            safe["min.insync.replicas"] = str(replication - 1)
+            safe[MIN_IN_SYNC] = str(replication - 1)
         raw_bytes = self._max_event_bytes + HEADER_ROOM_BYTES
         stamps = {
             "message.timestamp.type": "CreateTime",
@@ -96,9 +98,15 @@ class ProvisionTopics:
             return TopicPlan(spec, create=True)
         now = self._admin.topic_config(spec.name)
         configure, refused = {}, []
+        replicated = found.replication >= spec.replication
+        if not replicated:
+            refused.append(
+                f"replication: stays {found.replication}, wanted {spec.replication}: kafka-reassign-partitions raises"
+                f" it; {MIN_IN_SYNC} is set after that, or nothing could be appended"
+            )
         for name, wanted in spec.config.items():
             has = now.get(name)
-            if has == wanted:
+            if has == wanted or (name == MIN_IN_SYNC and not replicated):
                 continue
             if name in _LARGER_IS_SAFER and has is not None and _lowers(int(has), int(wanted)):
                 refused.append(f"{name}: stays {has}, the contract wants {wanted}: nothing is ever lowered")
