@@ -188,6 +188,7 @@ def test_a_hole_before_what_is_new_is_filled_from_the_listing() -> None:
     assert listed(store) == three_parts()
 
 
+COUNTS = ["records", "bytes", "first_timestamp", "last_timestamp"]
 UNREADABLE = [
     b"",
     b"{",
@@ -199,8 +200,12 @@ UNREADABLE = [
     b'{"format":"json","parts":[1,2]}',
     b'{"format":"json","parts":[{}]}',
     b'{"format":"json","parts":[{"name":7,"records":1,"bytes":1,"first_timestamp":1,"last_timestamp":1}]}',
-    b'{"format":"json","parts":[{"name":"part-0002.json","records":1,"bytes":1,"first_timestamp":1,"last_timestamp":1,'
-    b'"replay_id":null}]}',
+    json.dumps(
+        {"format": "json", "parts": [dict.fromkeys(COUNTS, 1) | {"replay_id": None, "name": "part-0002.json"}]}
+    ).encode(),
+    json.dumps(
+        {"format": "json", "parts": [dict.fromkeys(COUNTS, "1") | {"replay_id": None, "name": "part-0001.json"}]}
+    ).encode(),
     b'{"format":"json","parts":[{"replay_id":null,"records":"many","bytes":1}]}',
     b'{"format":7,"parts":[]}',
     b"[" * 5000,
