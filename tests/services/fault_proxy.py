@@ -176,10 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not seconds:
             return self._exactly(length)
         pieces = []
-        while length > 0:
-            piece = self._exactly(min(length, max(1, length // PIECES)))
-            pieces.append(piece)
-            length -= len(piece)
+        step = max(1, -(-length // PIECES))
+        for at in range(0, length, step):
+            pieces.append(self._exactly(min(step, length - at)))
             time.sleep(seconds / PIECES)
         return b"".join(pieces)
 
@@ -206,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not seconds:
             self.wfile.write(answer.body)
             return
-        step = max(1, len(answer.body) // PIECES)
+        step = max(1, -(-len(answer.body) // PIECES))
         for at in range(0, len(answer.body), step):
             self.wfile.write(answer.body[at : at + step])
             time.sleep(seconds / PIECES)
