@@ -15,9 +15,10 @@ from streamlake.adapters.event_log.memory.roles import MemoryAdmin
 from streamlake.domain.errors import SettingsInvalid
 from streamlake.domain.model.times import DAY_MS
 from streamlake.domain.ports.event_log import LogAdmin, TopicInfo, TopicSpec
-from streamlake.domain.use_cases.provision_topics import CONTROL_TOPIC, ProvisionTopics, TopicPlan
+from streamlake.domain.use_cases.provision_topics import ProvisionTopics, TopicPlan
 
 MIB = 1024 * 1024
+CONTROL = "streamlake.control"
 
 
 def admin() -> LogAdmin:
@@ -49,7 +50,7 @@ def test_every_dataset_has_its_two_topics_and_all_share_one_control_topic() -> N
     each = ProvisionTopics(both, at, max_event_bytes=MIB)
     each.apply(each.plan())
     flights = {"streamlake.flights.raw", "streamlake.flights.dlq"}
-    assert set(at.topics()) == {RAW, DLQ, CONTROL_TOPIC} | flights
+    assert set(at.topics()) == {RAW, DLQ, CONTROL} | flights
 
 
 def test_what_was_provisioned_needs_nothing_more() -> None:
@@ -63,8 +64,8 @@ def test_what_was_provisioned_needs_nothing_more() -> None:
 def test_topics_have_the_settings_that_the_promises_rest_on() -> None:
     at = admin()
     apply(at, partitions=3, raw_retention_ms=20 * DAY_MS)
-    raw, dlq, control = (at.topic_config(name) for name in (RAW, DLQ, CONTROL_TOPIC))
-    assert {name: info.partitions for name, info in at.topics().items()} == {RAW: 3, DLQ: 3, CONTROL_TOPIC: 1}
+    raw, dlq, control = (at.topic_config(name) for name in (RAW, DLQ, CONTROL))
+    assert {name: info.partitions for name, info in at.topics().items()} == {RAW: 3, DLQ: 3, CONTROL: 1}
     assert (raw["retention.ms"], dlq["retention.ms"]) == (str(20 * DAY_MS), "-1")
     assert raw["message.timestamp.type"] == "CreateTime"
     assert int(raw["message.timestamp.before.max.ms"]) == 7 * DAY_MS
@@ -131,7 +132,7 @@ def test_more_partitions_are_added_with_the_flag() -> None:
     apply(at, partitions=2)
     each = provision(at, partitions=4)
     each.apply(each.plan(allow_repartition=True))
-    assert {name: info.partitions for name, info in at.topics().items()} == {RAW: 4, DLQ: 4, CONTROL_TOPIC: 1}
+    assert {name: info.partitions for name, info in at.topics().items()} == {RAW: 4, DLQ: 4, CONTROL: 1}
 
 
 def test_fewer_partitions_are_refused_with_the_flag_too() -> None:

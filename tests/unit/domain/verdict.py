@@ -29,22 +29,34 @@ class Verdict:
 
 
 def verdict(
-    log: Iterable[Place], store: ObjectStore, letters: Iterable[Place] = (), *, replay_id: str | None = None
+    log: Iterable[Place],
+    store: ObjectStore,
+    letters: Iterable[Place] = (),
+    *,
+    replay_id: str | None = None,
+    across_parts: bool = False,
 ) -> Verdict:
-    """Every place of the log is once in the raw zone, or in the letters (a letter of what has landed is void)."""
+    """Every place of the log is once in the raw zone, or in the letters (a letter of what has landed is void).
+
+    Rows of a partition ascend within each part. Where every writer began at a committed position they also do so
+    `across_parts`, but for what one contract lettered and another landed later.
+    """
     places, lettered = set(log), set(letters)
     landed: Counter[Place] = Counter()
     found = Verdict()
     for date in store.folders(raw_folder(DATASET)):
+        highest: dict[int, int] = {}
         for info, part in parts_in(store, date):
             if part.replay_id != replay_id:
                 continue
             inside = offsets_of(store, info)
             landed.update(inside)
-            for partition in {place[0] for place in inside}:
-                within = [offset for number, offset in inside if number == partition]
-                if within != sorted(within):
-                    found.reordered.append(f"{info.name}[{partition}]")
+            if not across_parts:
+                highest = {}
+            for partition, offset in inside:
+                if offset < highest.get(partition, -1) and not (across_parts and (partition, offset) in lettered):
+                    found.reordered.append(f"{info.name}: {partition}@{offset}")
+                highest[partition] = max(offset, highest.get(partition, -1))
     found.lost = sorted(places - landed.keys() - lettered)
     found.duplicated = sorted(place for place, count in landed.items() if count > 1)
     found.phantom = sorted((landed.keys() | lettered) - places)
