@@ -183,17 +183,24 @@ class World:
     def api(self, *options: str) -> Child:
         """Start the HTTP API and wait until it is ready."""
         [port] = free_ports(1)
-        return self._start("api", ["api", "--port", str(port), *options], port)
+        child = self._start("api", ["api", "--port", str(port), *options], port)
+        wait_until("api ready", child.is_ready)
+        return child
 
     def consumer(self, name: str) -> Child:
         """Start a consumer and wait until it is ready."""
+        child = self.start_consumer(name)
+        wait_until(f"{name} ready", child.is_ready)
+        return child
+
+    def start_consumer(self, name: str) -> Child:
+        """Start a consumer, ready or not."""
         [port] = free_ports(1)
         return self._start(name, ["consumer", "--dataset", self.dataset, "--http-port", str(port)], port)
 
     def _start(self, name: str, arguments: list[str], port: int) -> Child:
         child = Child(arguments, self.environment, self.folder / f"{name}.log", port)
         self._children.append(child)
-        wait_until(f"{name} ready", child.is_ready)
         return child
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.system import Producer, World, poison, wait_until
+from tests.integration.system import Child, Producer, World, poison, wait_until
 from tests.services.gcs import GcsService
 from tests.services.kafka import KafkaService
 
@@ -96,10 +96,7 @@ def test_a_stopped_consumer_leaves_nothing_behind(world: World) -> None:
     assert len(rolled_up.stdout.splitlines()) == len(world.parts())
 
 
-def _metric(child: object, name: str) -> float:
-    from tests.integration.system import Child
-
-    assert isinstance(child, Child)
+def _metric(child: Child, name: str) -> float:
     answer = child.get("/metrics")
     lines = answer.text.splitlines() if answer else []
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"streamlake_{name}"))

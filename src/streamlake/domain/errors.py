@@ -18,6 +18,7 @@
     |   |-- AccessDenied           401 / 403, a missing ACL
     |   |-- TopicMissing           the topic does not exist (clients never create topics)
     |   |-- TopicRecreated         another topic lives under this name now
+    |   |-- Halted                 a partition was halted on purpose, until somebody resumes it
     |   |-- PositionLost           the start position is not in the log any more, or not yet
     |   |-- GroupActive            a group's offsets cannot be altered while it has members
     |   |-- BucketMissing          the bucket does not exist (it is never created silently)
@@ -129,6 +130,10 @@ class TopicMissing(OperatorFault):
 
 class TopicRecreated(OperatorFault):
     """The topic's id is not the one this work began with: same name, another log."""
+
+
+class Halted(OperatorFault):
+    """`streamlake.control` says that this partition waits for `streamlake resume`."""
 
 
 class PositionLost(OperatorFault):

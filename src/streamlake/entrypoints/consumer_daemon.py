@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streamlake.domain.errors import (
+    Halted,
     NotAMember,
     OperatorFault,
     PositionLost,
@@ -25,8 +26,11 @@ from streamlake.domain.model.contracts import consumer_group, raw_topic
 from streamlake.domain.model.positions import Position, TopicPartition
 from streamlake.domain.model.records import RecordBatch
 from streamlake.domain.model.snapshots import Snapshot, commit_metadata
+from streamlake.domain.model.times import epoch_ms, rfc3339
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.event_log import LogAdmin, LogSubscriber, Subscription, SubscriptionListener
+from streamlake.domain.use_cases.circuit_breaker import CircuitOpen
+from streamlake.domain.use_cases.control import HALTED, Control, Decision
 from streamlake.domain.use_cases.land_records import LandRecords, LandSnapshots
 from streamlake.domain.use_cases.start_positions import Gap, Start, StartPositions
 from streamlake.entrypoints.landing_telemetry import LandingTelemetry
@@ -72,6 +76,7 @@ class ConsumerParts:
     core: LandRecords
     landing: LandSnapshots
     starts: StartPositions
+    control: Control
     clock: Clock
     telemetry: LandingTelemetry
 
@@ -93,11 +98,13 @@ class DatasetConsumer(SubscriptionListener):
         self._in_flight: list[Snapshot] = []
         self._owned: set[TopicPartition] = set()
         self._undecided: dict[TopicPartition, float] = {}
+        self._unrecorded: dict[TopicPartition, CircuitOpen] = {}
         self._attempts: dict[TopicPartition, int] = {}
         self._to_commit: dict[TopicPartition, Position] = {}
         self._committed: dict[TopicPartition, Position] = {}
         self._next_commit = 0.0
         self._next_reassert = 0.0
+        self._next_record = 0.0
         self._paused = False
         self._log_trouble: str | None = None
         self._poll_records = FIRST_POLL_RECORDS
@@ -150,6 +157,7 @@ class DatasetConsumer(SubscriptionListener):
             self._submit(self._core.receive(batch, now))
         self._submit(self._core.tick(now))
         self._settle()
+        self._record_halts(now)
         self._decide_starts(now)
         self._respect_budget()
         self._commit(now)
@@ -180,7 +188,34 @@ class DatasetConsumer(SubscriptionListener):
             if done.fault is None:
                 self._to_commit.update(self._core.settled(done.snapshot))
             else:
-                self._halt(self._core.still_owned(done.snapshot), done.fault)
+                self._give_up(done.snapshot, done.fault)
+
+    def _give_up(self, snapshot: Snapshot, fault: OperatorFault) -> None:
+        """Nothing of this snapshot may be committed. Whose fault it is halts; the others are read again."""
+        sources = self._core.still_owned(snapshot)
+        if not isinstance(fault, CircuitOpen):
+            self._halt(sources, fault)
+            return
+        self._core.forget(sources)
+        self._undecided.update(dict.fromkeys(sources, 0.0))
+        if fault.source in sources:
+            self._halt([fault.source], fault)
+            self._unrecorded[fault.source] = fault
+
+    def _record_halts(self, now: float) -> None:
+        """A tripped breaker survives restarts. Until it could be recorded, this process keeps the halt itself."""
+        if now < self._next_record:
+            return
+        for source, fault in list(self._unrecorded.items()):
+            moment = self._clock.now()
+            decision = Decision(HALTED, fault.topic_id, str(fault), "circuit breaker", rfc3339(moment))
+            try:
+                self._parts.control.decide(self.dataset, source.partition, decision, epoch_ms(moment))
+            except StreamLakeError as trouble:
+                self.telemetry.log_trouble(trouble)
+                self._next_record = now + COMMIT_RETRY_S
+                return
+            del self._unrecorded[source]
 
     def _commit(self, now: float) -> None:
         """Positions reach this point only when every record below them is in the raw zone or the dead-letter topic."""
@@ -257,6 +292,7 @@ class DatasetConsumer(SubscriptionListener):
             self._owned.discard(source)
             self.halted.pop(source, None)
             self._undecided.pop(source, None)
+            self._unrecorded.pop(source, None)
             self._attempts.pop(source, None)
             self._to_commit.pop(source, None)
             self._committed.pop(source, None)
@@ -273,16 +309,23 @@ class DatasetConsumer(SubscriptionListener):
         self.telemetry.halted(sources, fault)
 
     def _decide_starts(self, now: float) -> None:
-        due = [source for source, at in self._undecided.items() if at <= now]
+        due = [source for source, at in self._undecided.items() if at <= now and source not in self._unrecorded]
         if not due:
             return
         try:
+            decisions = self._parts.control.decisions(self.dataset)
             info = self._parts.admin.topics([self._topic]).get(self._topic)
             if info is None:
                 raise TopicMissing(f"{self._topic}: does not exist; `streamlake topics provision` makes it")
             marks = self._parts.admin.watermarks(due)
             committed = self._subscription.committed(due)
             for source in due:
+                decision = decisions.get(source.partition)
+                if decision is not None and decision.topic_id == info.topic_id:
+                    if decision.state == HALTED:
+                        self._halt([source], Halted(f"{source}: {decision.reason}"))
+                        continue
+                    self._parts.landing.breaker.tolerate(source, decision.tolerate_below)
                 decided = self._parts.starts.decide(source, info.topic_id, marks[source], committed.get(source))
                 self._start(source, info.topic_id, decided, committed.get(source))
         except WorldFault as fault:

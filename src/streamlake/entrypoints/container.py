@@ -26,6 +26,8 @@ from streamlake.domain.ports.contract_catalog import ContractCatalog
 from streamlake.domain.ports.event_log import EventLog, LogAdmin, LogWriter
 from streamlake.domain.ports.object_store import BucketStore, ObjectStore
 from streamlake.domain.ports.part_format import PartFormat
+from streamlake.domain.use_cases.circuit_breaker import BreakerLimits
+from streamlake.domain.use_cases.control import Control
 from streamlake.domain.use_cases.ingest_events import IngestEvents
 from streamlake.domain.use_cases.land_records import LandingLimits, LandRecords, LandSnapshots
 from streamlake.domain.use_cases.part_log import PartLog, PartLogs
@@ -51,9 +53,7 @@ def _kafka_log(settings: Settings) -> EventLog:
     try:
         from streamlake.adapters.event_log.kafka import KafkaEventLog
     except ModuleNotFoundError as missing:
-        raise SettingsInvalid(
-            f"STREAMLAKE_EVENT_LOG: kafka: needs streamlake[kafka] ({missing})"
-        ) from None
+        raise SettingsInvalid(f"STREAMLAKE_EVENT_LOG: kafka: needs streamlake[kafka] ({missing})") from None
     return KafkaEventLog(kafka_address(settings.event_log), settings.kafka_properties)
 
 
@@ -129,8 +129,15 @@ def _consumer(
         subscriber=log.subscriber(),
         admin=admin,
         core=LandRecords(dataset, catalog, LandingLimits(landing.max_bytes, landing.max_records, landing.max_age_s)),
-        landing=LandSnapshots(dataset, admin, letters, part_logs(dataset)),
+        landing=LandSnapshots(
+            dataset,
+            admin,
+            letters,
+            part_logs(dataset),
+            BreakerLimits(landing.breaker_ratio, landing.breaker_dispositions),
+        ),
         starts=StartPositions(dataset, store, admin, log.reader()),
+        control=Control(admin, log.reader(), letters),
         clock=clock,
         telemetry=LandingTelemetry(dataset, metrics),
     )
@@ -168,6 +175,7 @@ class Container(containers.DeclarativeContainer):
     provision = providers.Singleton(
         ProvisionTopics, catalog, admin, max_event_bytes=settings.provided.api.max_event_bytes
     )
+    control = providers.Singleton(Control, admin, reader, writer)
     starts = providers.Factory(StartPositions, store=object_store, admin=admin, reader=reader)
 
     writer_name = providers.Singleton(_writer_name)

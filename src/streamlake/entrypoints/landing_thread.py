@@ -22,6 +22,7 @@ from streamlake.domain.errors import (
 )
 from streamlake.domain.model.snapshots import Snapshot
 from streamlake.domain.ports.clock import Clock
+from streamlake.domain.use_cases.circuit_breaker import CircuitOpen
 from streamlake.domain.use_cases.land_records import LandSnapshots
 from streamlake.entrypoints.landing_telemetry import LandingTelemetry
 
@@ -97,7 +98,7 @@ class LandingThread:
             except WorldFault as fault:
                 wait = backoff_s(attempt)
                 self._trouble(fault, wait)
-            except (TopicMissing, TopicRecreated) as fault:
+            except (TopicMissing, TopicRecreated, CircuitOpen) as fault:
                 self._telemetry.landing_trouble(fault, 0)
                 self.settled.put(Settled(snapshot, fault))
                 return

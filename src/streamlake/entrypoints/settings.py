@@ -30,6 +30,10 @@ class LandingSettings(_Group):
     max_bytes: Bytes = Field(8 * 1024 * 1024, description="roll a part at this size, as stored")
     max_records: Annotated[int, Field(ge=1)] = Field(500_000, description="roll at this many records")
     memory_budget_mb: Annotated[int, Field(ge=1)] = Field(256, description="buffered records of the whole process, MiB")
+    breaker_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="halt a partition where more of its recent records would be dead letters"
+    )
+    breaker_dispositions: Annotated[int, Field(ge=1)] = Field(1000, description="how many recent records that counts")
     default_format: Literal["json", "json.gz"] = Field("json", description="part format of contracts that name none")
 
 

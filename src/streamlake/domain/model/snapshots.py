@@ -83,6 +83,8 @@ class Snapshot:
     letters: list[Letter] = field(default_factory=list)
     records: int = 0
     memory: int = 0
+    counted: bool = False
+    """Has the circuit breaker seen it?"""
     reason: str = ""
     """Why it was sealed: bytes, records, age, dates, memory, revoked, shutdown."""
     parts: list[LandedPart] = field(default_factory=list)

@@ -36,6 +36,7 @@ from streamlake.domain.model.snapshots import Letter, Row, Snapshot, Span, commi
 from streamlake.domain.model.times import iso_date
 from streamlake.domain.ports.contract_catalog import ContractCatalog
 from streamlake.domain.ports.event_log import LogAdmin, LogWriter
+from streamlake.domain.use_cases.circuit_breaker import BreakerLimits, CircuitBreaker
 from streamlake.domain.use_cases.judge_records import JudgeRecords, day_of
 from streamlake.domain.use_cases.part_log import PartLogs
 
@@ -204,19 +205,29 @@ def _append(snapshot: Snapshot, source: TopicPartition, topic_id: str, offset: i
 class LandSnapshots:
     """The landing thread's side of one dataset in one process. One thread only."""
 
-    def __init__(self, dataset: str, admin: LogAdmin, letters: LogWriter, part_logs: PartLogs) -> None:
+    def __init__(
+        self,
+        dataset: str,
+        admin: LogAdmin,
+        letters: LogWriter,
+        part_logs: PartLogs,
+        breaker_limits: BreakerLimits = BreakerLimits(),  # noqa: B008 - frozen
+    ) -> None:
         self._dataset = dataset
         self._admin = admin
         self._letters = letters
         self.part_logs = part_logs
+        self.breaker = CircuitBreaker(breaker_limits)
 
     def land(self, snapshot: Snapshot, now: datetime) -> None:
         """Land all that is left of a snapshot: one attempt. Idempotent: after an error call it again.
 
         Raises `WorldFault` (wait, then again), `TopicRecreated` and `TopicMissing` (drop it: these records are of a
-        log that is no more), any other `OperatorFault` (somebody has to act; then again).
+        log that is no more), `CircuitOpen` (drop it: nothing of it was lettered), any other `OperatorFault` (somebody
+        has to act; then again).
         """
         self._check_topic(snapshot)
+        self.breaker.check(snapshot)
         self._send_letters(snapshot, now)
         claims = snapshot.claims()
         damaged: list[PrefixDamaged] = []
@@ -278,6 +289,8 @@ class LandSnapshots:
             elif isinstance(outcome, RecordTooLarge):
                 topic = dlq_topic(self._dataset)
                 fault = fault or SettingsInvalid(f"{topic}: max.message.bytes is too small even for a truncated letter")
+            elif isinstance(outcome, DataFault):
+                fault = fault or SettingsInvalid(f"{dlq_topic(self._dataset)}: refuses letters: {outcome}")
             else:
                 fault = fault or outcome
         return fault

@@ -10,8 +10,8 @@ from streamlake.domain.model.contracts import dlq_topic, raw_topic
 from streamlake.domain.model.times import DAY_MS
 from streamlake.domain.ports.contract_catalog import ContractCatalog
 from streamlake.domain.ports.event_log import LogAdmin, TopicInfo, TopicSpec
+from streamlake.domain.use_cases.control import CONTROL_TOPIC
 
-CONTROL_TOPIC = "streamlake.control"
 REPLICATION = 3
 HEADER_ROOM_BYTES = 1024 * 1024
 """Raw topics take the API's event limit plus this; dead letters carry a trace and detail on top, so twice this more."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import getpass
 import json
+from collections.abc import Mapping
 
 import click
 
-from streamlake.domain.errors import BucketMissing
+from streamlake.domain.errors import BucketMissing, TopicMissing
 from streamlake.domain.model.contracts import consumer_group, raw_topic
-from streamlake.domain.model.positions import TopicPartition
-from streamlake.domain.model.times import rfc3339
+from streamlake.domain.model.positions import TopicPartition, Watermarks
+from streamlake.domain.model.times import epoch_ms, rfc3339
+from streamlake.domain.use_cases.control import HALTED, RUNNING, Decision
 from streamlake.domain.use_cases.start_positions import Gap
 from streamlake.entrypoints.cli.wiring import wired
 from streamlake.entrypoints.consumer_process import run_consumers
+from streamlake.entrypoints.container import Container
 
 
 @click.command()
@@ -44,29 +47,57 @@ def consumer(datasets: tuple[str, ...], http_host: str, http_port: int) -> None:
 @click.command()
 @click.option("--dataset", required=True, help="The dataset.")
 @click.option("--partition", "numbers", type=int, multiple=True, help="A partition; may be repeated. Default: all.")
-@click.option("--accept-gap", is_flag=True, help="Record the gaps as accepted, so that consumers go on behind them.")
+@click.option("--accept-gap", is_flag=True, help="Record gaps as accepted, so that consumers go on behind them.")
+@click.option("--accept-dead-letters", is_flag=True, help="What the log holds now may all become dead letters.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def resume(dataset: str, numbers: tuple[int, ...], accept_gap: bool, as_json: bool) -> None:
-    """Show the gaps that halt partitions and, with --accept-gap, accept them; exit 1 while there are open ones."""
+def resume(dataset: str, numbers: tuple[int, ...], accept_gap: bool, accept_dead_letters: bool, as_json: bool) -> None:
+    """Let halted partitions of a dataset go on; exit 1 while there is a gap that nobody has accepted.
+
+    A tripped circuit breaker is closed again. A gap, offsets that never landed and cannot be read by going on, is
+    shown, and left behind only with --accept-gap. Running consumers go on within 30 s.
+    """
     with wired(quiet=True) as container:
         container.catalog().newest(dataset)
         topic = raw_topic(dataset)
-        admin, starts = container.admin(), container.starts(dataset)
-        info = admin.topics([topic]).get(topic)
+        info = container.admin().topics([topic]).get(topic)
         if info is None:
-            raise click.ClickException(f"{topic}: does not exist")
+            raise TopicMissing(f"{topic}: does not exist")
         lanes = [TopicPartition(topic, number) for number in numbers or range(info.partitions)]
-        marks = admin.watermarks(lanes)
-        committed = admin.group_offsets(consumer_group(dataset), lanes)
-        decided = {lane: starts.decide(lane, info.topic_id, marks[lane], committed.get(lane)) for lane in lanes}
-        gaps = [gap for gap in decided.values() if isinstance(gap, Gap)]
+        marks = container.admin().watermarks(lanes)
+        resumed = _close_breakers(container, dataset, info.topic_id, marks, accept_dead_letters)
+        committed = container.admin().group_offsets(consumer_group(dataset), lanes)
+        starts = container.starts(dataset)
+        decided = [starts.decide(lane, info.topic_id, marks[lane], committed.get(lane)) for lane in lanes]
+        gaps = [gap for gap in decided if isinstance(gap, Gap)]
         now = rfc3339(container.clock().now())
-        recorded = [starts.accept(gap, getpass.getuser(), now) for gap in gaps] if accept_gap else []
+        accepted = [starts.accept(gap, getpass.getuser(), now) for gap in gaps] if accept_gap else []
+        container.writer().close(5)
     if as_json:
         rows = [{"topic": g.topic, "partition": g.partition, "start": g.start, "end": g.end} for g in gaps]
-        click.echo(json.dumps({"gaps": rows, "accepted": recorded}))
+        click.echo(json.dumps({"resumed": resumed, "gaps": rows, "accepted": accepted}))
     else:
         for gap in gaps:
             click.echo(str(gap))
-        click.echo(f"{len(gaps)} gaps, {len(recorded)} accepted" + ("; consumers go on within 30 s" * bool(recorded)))
+        click.echo(f"{len(resumed)} halted partitions resumed, {len(gaps)} gaps, {len(accepted)} accepted")
     raise click.exceptions.Exit(1 if gaps and not accept_gap else 0)
+
+
+def _close_breakers(
+    container: Container,
+    dataset: str,
+    topic_id: str,
+    marks: Mapping[TopicPartition, Watermarks],
+    accept_dead_letters: bool,
+) -> list[int]:
+    """Say 'running' of every halted partition; returns which."""
+    control = container.control()
+    resumed = []
+    for number, decision in sorted(control.decisions(dataset).items()):
+        lane = TopicPartition(raw_topic(dataset), number)
+        if decision.state == HALTED and decision.topic_id == topic_id and lane in marks:
+            below = marks[lane].high if accept_dead_letters else 0
+            moment = container.clock().now()
+            running = Decision(RUNNING, topic_id, decision.reason, getpass.getuser(), rfc3339(moment), below)
+            control.decide(dataset, number, running, epoch_ms(moment))
+            resumed.append(number)
+    return resumed

@@ -1,0 +1,80 @@
+"""The circuit breaker: a bad deploy must not drain a topic into the dead-letter topic.
+
+The letters of a snapshot are held until it is known how large their share is. Where it is too large, nothing of the
+snapshot is lettered or committed, and the partition halts until an operator resumes it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+
+from streamlake.domain.errors import OperatorFault
+from streamlake.domain.model.positions import TopicPartition
+from streamlake.domain.model.snapshots import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerLimits:
+    """Trip where more than `ratio` of at least the last `dispositions` records of a partition are dead letters."""
+
+    ratio: float = 0.5
+    dispositions: int = 1_000
+
+
+class CircuitOpen(OperatorFault):
+    """Too many dead letters in a row: this partition waits for an operator."""
+
+    def __init__(self, source: TopicPartition, topic_id: str, bad: int, total: int) -> None:
+        super().__init__(
+            f"{source}: {bad} of the last {total} records would become dead letters; mend the contract or the producer,"
+            " then `streamlake resume`"
+        )
+        self.source = source
+        self.topic_id = topic_id
+
+
+class CircuitBreaker:
+    """Counts what became of each partition's records. Belongs to the landing thread; `tolerate` to any."""
+
+    def __init__(self, limits: BreakerLimits) -> None:
+        self._limits = limits
+        self._recent: dict[TopicPartition, deque[tuple[int, int]]] = {}
+        self._tolerated: dict[TopicPartition, int] = {}
+        self._tripped: dict[TopicPartition, tuple[int, CircuitOpen]] = {}
+
+    def tolerate(self, source: TopicPartition, below: int) -> None:
+        """An operator has accepted the dead letters of this partition below an offset: they do not count."""
+        self._tolerated[source] = below
+
+    def check(self, snapshot: Snapshot) -> None:
+        """Count a snapshot, once. Raises `CircuitOpen` for it, and for all of the same assignment after it."""
+        if snapshot.counted:
+            return
+        good = Counter[TopicPartition]()
+        for by_source in snapshot.days.values():
+            good.update({source: len(rows) for source, rows in by_source.items()})
+        bad = Counter[TopicPartition]()
+        for letter in snapshot.letters:
+            source = TopicPartition(letter.source.topic, letter.source.partition)
+            bad[source] += letter.source.offset >= self._tolerated.get(source, 0)
+        for source, span in snapshot.spans.items():
+            epoch, fault = self._tripped.get(source, (None, None))
+            if fault is not None and epoch == span.epoch:
+                raise fault
+            letters, total = self._count(source, good[source], bad[source])
+            if total >= self._limits.dispositions and letters > self._limits.ratio * total:
+                tripped = CircuitOpen(source, span.topic_id, letters, total)
+                self._tripped[source] = span.epoch, tripped
+                del self._recent[source]  # whoever resumes it begins with a clean slate
+                raise tripped
+        snapshot.counted = True
+
+    def _count(self, source: TopicPartition, good: int, bad: int) -> tuple[int, int]:
+        """Letters and all records, of the last `dispositions` or a few more."""
+        recent = self._recent.setdefault(source, deque())
+        recent.append((bad, good + bad))
+        total = sum(count for _, count in recent)
+        while total - recent[0][1] >= self._limits.dispositions:
+            total -= recent.popleft()[1]
+        return sum(letters for letters, _ in recent), total
