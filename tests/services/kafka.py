@@ -151,9 +151,12 @@ class KafkaService:
 
 
 @contextmanager
-def kafka(brokers: int = 1) -> Iterator[KafkaService]:
-    """A Kafka of that many brokers. Raises ServiceUnavailable where none can be had."""
-    if given := os.environ.get("STREAMLAKE_TEST_KAFKA"):
+def kafka(brokers: int = 1, *, faults: bool = False) -> Iterator[KafkaService]:
+    """A Kafka of that many brokers. Raises ServiceUnavailable where none can be had.
+
+    With `faults` it is one whose brokers can be killed and paused, so never the one that is given.
+    """
+    if not faults and (given := os.environ.get("STREAMLAKE_TEST_KAFKA")):
         service = KafkaService(given)
         service.wait_until_serving(within_s=30)
         yield service
@@ -166,7 +169,8 @@ def kafka(brokers: int = 1) -> Iterator[KafkaService]:
         with rung(brokers) as service:
             yield service
         return
-    raise ServiceUnavailable("no Kafka: STREAMLAKE_TEST_KAFKA is not set; " + "; ".join(reasons))
+    given = "a given one takes no faults" if faults else "STREAMLAKE_TEST_KAFKA is not set"
+    raise ServiceUnavailable(f"no Kafka: {given}; " + "; ".join(reasons))
 
 
 def settings(count: int) -> dict[str, str]:
