@@ -16,8 +16,11 @@ ANY_PROPERTY = f"{PREFIX}KAFKA__"
 """Followed by any property of librdkafka's."""
 
 
-def complaint(arguments: Sequence[str]) -> str | None:
-    """Why the CLI would not take these arguments; None where it does. Nothing is run."""
+def complaint(arguments: Sequence[str], *, whole: bool = True) -> str | None:
+    """Why the CLI would not take these arguments; None where it does. Nothing is run.
+
+    Without `whole` a command may be mentioned without what it requires.
+    """
     command: click.Command = cli
     rest = list(arguments)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
@@ -30,6 +33,8 @@ def complaint(arguments: Sequence[str]) -> str | None:
         return None
     try:
         command.make_context(command.name or "streamlake", rest)
+    except click.MissingParameter as missing:
+        return missing.format_message() if whole else None
     except click.exceptions.Exit:
         return None  # --help and --version
     except click.UsageError as wrong:
