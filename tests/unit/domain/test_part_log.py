@@ -153,3 +153,11 @@ def test_a_part_log_whose_roll_up_is_stale_is_not_forgotten() -> None:
     for day in range(300):
         logs.of(str(day))
     assert DATE in {log.date for log in logs}
+
+
+def test_where_every_roll_up_is_stale_no_part_log_is_forgotten() -> None:
+    store = MemoryObjectStore()
+    logs = PartLogs(lambda date: part_log(store, date))
+    for day in range(130):
+        land(logs.of(str(day)), 0, 1)
+    assert len(list(logs)) == 130
