@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,17 @@ def test_what_the_image_uninstalls_is_needed_for_building_alone() -> None:
         for name in uninstalled.split()
         if not needed_by[name] <= {"streamlake (pyproject.toml:build)", "hatchling", "via"}
     ] == []
+
+
+def test_the_image_has_all_that_the_package_and_its_extras_ask_for() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lock = (ROOT / "requirements/image.lock").read_text()
+    [extras] = re.findall(r"uv pip compile (.+) -o requirements/image\.lock", lock)
+    wanted = [*told["project"]["dependencies"], *told["dependency-groups"]["build"]]
+    for extra in re.findall(r"--extra (\w+)", extras):
+        wanted += told["project"]["optional-dependencies"][extra]
+    locked = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+    assert {re.split(r"[^A-Za-z0-9-]", requirement)[0].lower() for requirement in wanted} - locked == set()
 
 
 @pytest.mark.parametrize("service", LONG_RUNNING)
