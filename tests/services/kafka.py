@@ -25,6 +25,7 @@ import uuid
 from abc import ABC, abstractmethod
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -424,18 +425,21 @@ def spawn(command: Sequence[str], output: int) -> subprocess.Popen[bytes]:
 
     It has a session of its own, so that Ctrl-C reaches the tests first and they take it down in order.
     """
-    process = subprocess.Popen(  # prctl is all that runs between fork and exec, and it takes no lock
+    # The signal of a parent's death comes with the death of the *thread* that forked: one that lasts does it for all.
+    process = _SPAWNER.submit(
+        subprocess.Popen,  # prctl is all that runs between fork and exec, and it takes no lock
         command,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
         start_new_session=True,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-    )
+    ).result()
     atexit.register(_take_down, process)
     return process
 
 
+_SPAWNER = ThreadPoolExecutor(1, "spawner")
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 

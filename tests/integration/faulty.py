@@ -1,0 +1,133 @@
+"""A world whose storage can fail: real Kafka, and a fault proxy between the processes and the store.
+
+What the observer reads it reads past the proxy. `PatientProducer` goes on whatever the API does, and remembers.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from tests.integration.system import Child, Producer, World
+from tests.services.fault_proxy import FaultProxy
+from tests.services.faults import Faults
+from tests.services.kafka import free_ports
+
+from streamlake.adapters.object_store.gcs import GcsObjectStore
+
+SESSION_S = 6.0
+STORE_TIMEOUT_S = 3
+
+QUICK = {
+    "STREAMLAKE_LANDING__MAX_AGE_S": "1",
+    "STREAMLAKE_GCS__TIMEOUT_S": str(STORE_TIMEOUT_S),
+    "STREAMLAKE_KAFKA__DELIVERY_TIMEOUT_MS": "8000",
+    "STREAMLAKE_KAFKA__TOPIC_METADATA_REFRESH_INTERVAL_MS": "3000",
+}
+CLASSIC = {
+    "STREAMLAKE_KAFKA__SESSION_TIMEOUT_MS": str(int(SESSION_S * 1000)),
+    "STREAMLAKE_KAFKA__HEARTBEAT_INTERVAL_MS": "1000",
+}
+KIP_848 = {"STREAMLAKE_KAFKA__GROUP_PROTOCOL": "consumer"}
+"""The session is the broker's then: 6 s in the tests' Kafka as well."""
+
+
+class FaultyWorld(World):
+    """A `World` on Kafka and on a store behind a fault proxy. Nothing is waited for when processes start."""
+
+    def __init__(
+        self,
+        folder: Path,
+        bootstrap: str,
+        proxy: FaultProxy,
+        upstream: str,
+        dataset: str,
+        extra: Mapping[str, str] = CLASSIC,
+    ) -> None:
+        url = f"gs://{dataset}/some/prefix"
+        environment = {
+            "STREAMLAKE_EVENT_LOG": f"kafka://{bootstrap}",
+            "STREAMLAKE_OBJECT_STORE": url,
+            "STORAGE_EMULATOR_HOST": proxy.endpoint,
+        }
+        super().__init__(folder, {**environment, **QUICK, **extra}, dataset, "json.gz")
+        self.faults: Faults = proxy.faults
+        self._launching = threading.Lock()
+        self.store.close()
+        at = urlsplit(url)
+        self.store = GcsObjectStore(at.netloc, at.path, endpoint=upstream)
+
+    def launch(self, name: str, *arguments: str, port: int = 0) -> Child:
+        """Start a process, ready or not; `port` is the one it had before."""
+        port = port or free_ports(1)[0]
+        option = "--port" if arguments[0] == "api" else "--http-port"
+        with self._launching:  # a process inherits os.environ, which is one for all threads
+            return self._start(name, [*arguments, option, str(port)], port)
+
+    def launch_consumer(self, name: str) -> Child:
+        """Start a consumer, ready or not."""
+        return self.launch(name, "consumer", "--dataset", self.dataset)
+
+
+def log_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """A process' log lines; what is no JSON object (a traceback of the interpreter) is left out."""
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            told = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(told, dict):
+            yield told
+
+
+def problems(child: Child) -> list[str] | None:
+    """What `/readyz` names as problems; None while it does not answer."""
+    answer = child.get("/readyz")
+    return None if answer is None else list(answer.json().get("problems", []))
+
+
+class PatientProducer(Producer):
+    """Posts at a pace, and takes every refusal, time-out and reset as an answer."""
+
+    def __init__(self, api: Child, dataset: str, seed: int, *, pace_s: float, batch: int = 40) -> None:
+        self.silences: Counter[str] = Counter()
+        """Requests without an answer, by what was heard instead."""
+        self._pace_s = pace_s
+        self._batch = batch
+        super().__init__(api, dataset, seed)
+
+    def _run(self) -> None:
+        try:
+            number = 0
+            with httpx.Client(timeout=15) as client:
+                while not self._stop.wait(self._pace_s):
+                    self._try(client, [self._event(number, i) for i in range(self._batch)])
+                    number += 1
+        except BaseException as error:  # noqa: BLE001 - handed to the test's thread
+            self.error = error
+
+    def _try(self, client: httpx.Client, events: list[bytes]) -> None:
+        content = b"\n".join(events)
+        try:
+            answer = client.post(self._url, content=content, headers={"Content-Type": "application/x-ndjson"})
+        except httpx.TransportError as e:
+            self.silences[type(e).__name__] += 1
+            self._stop.wait(0.2)
+            return
+        if answer.status_code not in (202, 207):
+            self.answers.other[answer.status_code] += len(events)
+            self._stop.wait(0.2)
+            return
+        for event, result in zip(events, answer.json()["results"], strict=True):
+            if result["status"] == 202:
+                self.answers.accepted[result["ingestion_id"]] = (result["partition"], result["offset"])
+            elif result["status"] == 422:
+                self.answers.lettered[result["ingestion_id"]] = event
+            else:
+                self.answers.other[result["status"]] += 1
