@@ -27,6 +27,12 @@ unit: $(VENV)/.dev  ## only what needs no server
 integration: $(VENV)/.dev  ## only what runs on real Kafka, a real GCS API and real processes
 	@$(PYTEST) tests/integration && echo "integration: passed"
 
+SEED ?= 1
+MINUTES ?= 1.5
+BROKERS ?= 1
+torture: $(VENV)/.dev  ## kill, freeze and starve real processes by SEED for MINUTES; also BROKERS=3, OUT=file
+	@$(BIN)/python -m tests.torture --seed $(SEED) --minutes $(MINUTES) --brokers $(BROKERS) $(if $(OUT),--out $(OUT))
+
 lint: $(VENV)/.dev  ## style, types, layers, contracts of the files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo >/dev/null && echo "lint: passed"
 
