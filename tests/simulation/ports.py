@@ -1,0 +1,170 @@
+"""The ports as one process sees them: the in-memory adapters of the product, every call an effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from tests.simulation.effects import effect
+from tests.simulation.facts import DATASET
+from tests.simulation.witness import Witness
+
+from streamlake.adapters.event_log.memory import MemoryEventLog
+from streamlake.adapters.object_store.memory import MemoryObjectStore
+from streamlake.domain.errors import NotStored
+from streamlake.domain.model.parts import parse_part_name, raw_folder
+from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
+from streamlake.domain.model.records import AppendOutcome, OutgoingRecord, RecordBatch
+from streamlake.domain.ports.event_log import GroupInfo, LogAdmin, LogReader, LogWriter, TopicInfo, TopicSpec
+from streamlake.domain.ports.object_store import ObjectInfo, ObjectStore
+
+_DATE_AT = len(raw_folder(DATASET)) + len("ingestion_date=")
+
+
+class SimulatedStore(ObjectStore):
+    """The bucket, from one process. Listings come in pages of `page`, and each page is an effect."""
+
+    def __init__(self, store: MemoryObjectStore, witness: Witness, page: int) -> None:
+        self._store = store
+        self._witness = witness
+        self._page = page
+        self.seen: dict[str, int] = {}
+        """Date -> the newest part that this process has been shown there."""
+
+    def create(
+        self, name: str, body: bytes, *, content_type: str, metadata: Mapping[str, str], crc32c: str | None = None
+    ) -> ObjectInfo:
+        def apply() -> ObjectInfo:
+            info = self._store.create(name, body, content_type=content_type, metadata=metadata, crc32c=crc32c)
+            self._witness.created(info, body)
+            return info
+
+        return self._shown(effect("create", name, apply))
+
+    def replace(self, name: str, body: bytes, *, content_type: str, if_generation: int) -> ObjectInfo:
+        def apply() -> ObjectInfo:
+            info = self._store.replace(name, body, content_type=content_type, if_generation=if_generation)
+            self._witness.replaced(name)
+            return info
+
+        return effect("replace", name, apply)
+
+    def read(self, name: str) -> tuple[ObjectInfo, bytes]:
+        return effect("read", name, self._store.read, name)
+
+    def describe(self, name: str) -> ObjectInfo:
+        return self._shown(effect("describe", name, self._store.read, name)[0])
+
+    def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
+        newest: ObjectInfo | None = None
+        while True:
+            found = effect("list", prefix, lambda: list(self._store.list(prefix, start=start)))
+            page = found[: self._page]
+            yield from page
+            for info in page:
+                name = parse_part_name(info.name)
+                if name and (newest is None or name > (parse_part_name(newest.name) or name)):
+                    newest = info
+            if len(found) <= self._page:
+                break
+            start = page[-1].name + "\0"
+        if newest is not None:
+            self._shown(newest)
+        elif prefix.endswith("/part-"):
+            self.seen.setdefault(prefix[_DATE_AT : _DATE_AT + 10], 0)
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        return effect("folders", prefix, self._store.folders, prefix)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _shown(self, info: ObjectInfo) -> ObjectInfo:
+        name = parse_part_name(info.name)
+        if name is not None:
+            date = info.name[_DATE_AT : _DATE_AT + 10]
+            self.seen[date] = max(self.seen.get(date, 0), name.number)
+        return info
+
+
+class SimulatedWriter(LogWriter):
+    """Dead letters, from one process."""
+
+    def __init__(self, log: MemoryEventLog, witness: Witness, seen: Mapping[str, int]) -> None:
+        self._writer = log.writer()
+        self._witness = witness
+        self._seen = seen
+
+    def append(self, records: Sequence[OutgoingRecord], done: Callable[[Sequence[AppendOutcome]], None]) -> None:
+        done(self.append_and_wait(records))
+
+    def append_and_wait(self, records: Sequence[OutgoingRecord]) -> Sequence[AppendOutcome]:
+        if not records:
+            return []
+        for record in records:
+            self._witness.letter_asked(self._seen, dict(record.headers))
+        return effect("append", f"{len(records)} letters", self._apply, records)
+
+    def close(self, timeout_s: float) -> None:
+        """Nothing is held."""
+
+    def _apply(self, records: Sequence[OutgoingRecord], stored: int | None = None) -> Sequence[AppendOutcome]:
+        """Append the first so many, or all."""
+        taken = records[:stored]
+        outcomes = list(self._writer.append_and_wait(taken))
+        for record in taken:
+            self._witness.lettered(dict(record.headers), record.value)
+        return outcomes + [NotStored("simulated")] * (len(records) - len(taken))
+
+
+class SimulatedAdmin(LogAdmin):
+    """What the consumer asks of topics."""
+
+    def __init__(self, log: MemoryEventLog) -> None:
+        self._admin = log.admin()
+
+    def topics(self, names: Sequence[str] | None = None) -> Mapping[str, TopicInfo]:
+        return effect("topics", ",".join(names or ()), self._admin.topics, names)
+
+    def watermarks(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Watermarks]:
+        return effect("watermarks", "", self._admin.watermarks, partitions)
+
+    def topic_config(self, name: str) -> Mapping[str, str]:
+        return effect("topic_config", name, self._admin.topic_config, name)
+
+    def broker_count(self) -> int:
+        return 1
+
+    def create_topic(self, spec: TopicSpec) -> bool:
+        raise NotImplementedError("landing creates no topics")
+
+    def configure_topic(self, name: str, config: Mapping[str, str]) -> None:
+        raise NotImplementedError("landing configures no topics")
+
+    def add_partitions(self, name: str, total: int) -> None:
+        raise NotImplementedError("landing adds no partitions")
+
+    def offsets_for_times(self, times: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int | None]:
+        raise NotImplementedError("landing asks for no times")
+
+    def group(self, group: str) -> GroupInfo:
+        raise NotImplementedError("landing asks for no groups")
+
+    def group_offsets(self, group: str, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        return effect("group_offsets", group, self._admin.group_offsets, group, partitions)
+
+    def alter_group_offsets(self, group: str, positions: Mapping[TopicPartition, Position]) -> None:
+        raise NotImplementedError("landing alters no groups")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class SimulatedReader(LogReader):
+    """Bounded reads: of dead letters by the start rule, of the raw topic by a replay."""
+
+    def __init__(self, log: MemoryEventLog) -> None:
+        self._reader = log.reader()
+
+    def read(self, source: TopicPartition, start: int, until: int) -> Iterator[RecordBatch]:
+        batches = effect("read log", str(source), lambda: list(self._reader.read(source, start, until)))
+        return iter(batches)
