@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from dependency_injector import containers, providers
 
@@ -80,6 +80,38 @@ def _file_store(settings: Settings) -> BucketStore:
     return FilesystemObjectStore(local_path("STREAMLAKE_OBJECT_STORE", settings.object_store))
 
 
+def _parquet_format() -> PartFormat:
+    try:
+        from streamlake.adapters.part_format.parquet import ParquetPartFormat
+    except ModuleNotFoundError as missing:
+        raise SettingsInvalid(f"part format parquet: needs streamlake[parquet] ({missing})") from None
+    return ParquetPartFormat()
+
+
+class PartFormats(Mapping[str, PartFormat]):
+    """Every part format there is, each made when it is first asked for.
+
+    So whoever lands `json` needs no pyarrow, nor waits for it to be imported. A format whose extra is not installed is
+    known all the same: asking for it raises `SettingsInvalid`, and not `KeyError`, by which a part log would take its
+    prefix for damaged.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], PartFormat]]) -> None:
+        self._makers = makers
+
+    def __getitem__(self, name: str) -> PartFormat:
+        return self._makers[name]()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
 def _writer_name() -> str:
     """Who wrote a part: for people, and to tell two processes of one host apart. Nothing rests on it."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -96,6 +128,10 @@ def _part_logs(
     wanted = catalog.newest(dataset).part_format or settings.landing.default_format
     if wanted not in formats:
         raise SettingsInvalid(f"{dataset}: part format must be one of {', '.join(formats)}, is {wanted}")
+    try:
+        wanted_format = formats[wanted].name  # asks for it now, and not at the first part
+    except SettingsInvalid as missing:
+        raise SettingsInvalid(f"{dataset}: {missing}") from None
 
     def make(date: str) -> PartLog:
         return PartLog(
@@ -103,7 +139,7 @@ def _part_logs(
             formats,
             dataset,
             date,
-            wanted_format=wanted,
+            wanted_format=wanted_format,
             writer=writer,
             max_part_bytes=settings.landing.max_bytes,
         )
@@ -167,8 +203,15 @@ class Container(containers.DeclarativeContainer):
         file=providers.Singleton(_file_store, settings),
         memory=providers.Singleton(MemoryObjectStore),
     )
-    part_formats = providers.Dict(
-        {"json": providers.Singleton(JsonPartFormat), "json.gz": providers.Singleton(GzipJsonPartFormat)}
+    part_formats = providers.Singleton(
+        PartFormats,
+        providers.Dict(
+            {
+                "json": providers.Singleton(JsonPartFormat).provider,
+                "json.gz": providers.Singleton(GzipJsonPartFormat).provider,
+                "parquet": providers.Singleton(_parquet_format).provider,
+            }
+        ),
     )
 
     ingest = providers.Singleton(IngestEvents, catalog, writer, max_event_bytes=settings.provided.api.max_event_bytes)

@@ -34,7 +34,9 @@ class LandingSettings(_Group):
         0.5, description="halt a partition where more of its recent records would be dead letters"
     )
     breaker_dispositions: Annotated[int, Field(ge=1)] = Field(1000, description="how many recent records that counts")
-    default_format: Literal["json", "json.gz"] = Field("json", description="part format of contracts that name none")
+    default_format: Literal["json", "json.gz", "parquet"] = Field(
+        "json", description="part format of contracts that name none"
+    )
 
 
 class ApiSettings(_Group):
