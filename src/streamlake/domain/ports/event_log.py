@@ -40,8 +40,8 @@ class LogWriter(Protocol):
 
     @abstractmethod
     def close(self, timeout_s: float) -> None:
-        """Wait for outcomes at most that long; what is left is decided: `NotStored` if purged before it was sent, else
-        `OutcomeUnknown`. Idempotent. Every append after it is `NotStored`."""
+        """Wait for outcomes at most that long; what is left is decided: `NotStored` where it is certain that it was
+        never sent, else `OutcomeUnknown`. Idempotent. Every append after it is `NotStored`."""
 
 
 class LogReader(Protocol):
@@ -57,7 +57,11 @@ class LogReader(Protocol):
 
 
 class SubscriptionListener(Protocol):
-    """Told of what happens to partitions, always from within `Subscription.poll` or `close`, on the caller's thread."""
+    """Told of what happens to partitions, always from within `Subscription.poll` or `close`, on the caller's thread.
+
+    What it raises comes out of that call, or of the next `poll` where this one has records to return. Partitions of an
+    `assigned` that raised are held until `start`, or until it is called for them again.
+    """
 
     @abstractmethod
     def assigned(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
@@ -95,7 +99,7 @@ class Subscription(Protocol):
     @abstractmethod
     def commit(self, positions: Mapping[TopicPartition, Position]) -> None:
         """Commit positions with their metadata, and wait for the answer. Raises `NotAMember` where the group has moved
-        on, `LogUnavailable` where the outcome is not known. Never moves what is not named."""
+        on or one of them is not owned, `LogUnavailable` where the outcome is not known. Moves nothing but these."""
 
     @abstractmethod
     def committed(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:

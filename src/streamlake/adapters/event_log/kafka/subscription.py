@@ -20,7 +20,7 @@ from streamlake.adapters.event_log.kafka.errors import (
     translated,
 )
 from streamlake.adapters.event_log.kafka.records import by_partition, columns, fetch, place_of
-from streamlake.domain.errors import NotAMember, OperatorFault, StreamLakeError
+from streamlake.domain.errors import NotAMember, OperatorFault, StreamLakeError, WorldFault
 from streamlake.domain.model.positions import Position, TopicPartition
 from streamlake.domain.model.records import RecordBatch
 from streamlake.domain.ports.event_log import LogSubscriber, Subscription, SubscriptionListener
@@ -92,11 +92,11 @@ class KafkaSubscription(Subscription):
             # Given up or failed while the messages were on their way.
             if place in self._owned and place not in self._held
         ]
-        if batches:
-            self._trouble = None
-        else:
+        if not batches:
             self._look_for_topics()
             self._raise_what_was_kept()
+        elif isinstance(self._trouble, WorldFault):
+            self._trouble = None  # it has passed
         return batches
 
     def commit(self, positions: Mapping[TopicPartition, Position]) -> None:
