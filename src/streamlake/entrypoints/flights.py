@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
-import orjson
+import msgspec
 
 from streamlake.domain.errors import SettingsInvalid
 
@@ -51,7 +51,7 @@ def _events(file: Path) -> Iterator[bytes]:
         rows = csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
         columns = next(rows)
         for row in rows:
-            yield orjson.dumps(_event(dict(zip(columns, row, strict=True))))
+            yield msgspec.json.encode(_event(dict(zip(columns, row, strict=True))))
 
 
 def _event(row: Mapping[str, str]) -> dict[str, str | int | None]:

@@ -1,7 +1,8 @@
 """The strict parser of one contract: bytes in, document or `ContractViolation` out, never another exception.
 
-The bytes are parsed and judged in one pass of pydantic-core. Two rare cases read them again, with the standard library
-and after pydantic has read them (so depth, encoding and integer sizes are already bounded):
+The bytes are parsed and judged in one pass of pydantic-core, without a line of Python. What that pass refuses is judged
+again in full, to say why; it refuses a bit too much, namely numbers at a bound. Two rare cases are then read once more,
+with the standard library and after pydantic has read them (so depth, encoding and integer sizes are already bounded):
 
 - `NaN` or `Infinity` occurs in the bytes: pydantic accepts those words in unknown fields, JSON does not have them;
 - a number is as close to one of its bounds as a double can tell. Rounding to a double keeps order, so only there can
@@ -38,6 +39,7 @@ from streamlake.domain.errors import ContractViolation, FieldError
 _NOT_JSON = FieldError("", "json", "must be well-formed JSON: NaN and Infinity are not")
 _EACH = None  # in a path: every element of an array
 _Path = tuple[str | None, ...]
+_OfNumber = Callable[[Number], CoreSchema]
 
 
 class OdcsParser:
@@ -45,11 +47,22 @@ class OdcsParser:
 
     def __init__(self, contract: str, record: Record) -> None:
         self._contract = contract
-        self._validator = SchemaValidator(_record(record))
+        self._fast = SchemaValidator(_record(record, _open_number)).validate_json
+        self._validator = SchemaValidator(_record(record, _number))
         self._bounded = tuple(_bounded(record))
 
     def __call__(self, payload: bytes) -> Mapping[str, object]:
         """The parsed document (a number without an integer's type becomes a float), or `ContractViolation`."""
+        try:
+            document: Mapping[str, object] | None = self._fast(payload, strict=True)
+        except ValidationError:
+            document = None
+        # Judged out here so that no __context__ carries pydantic's error, which holds the payload.
+        if document is None or b"NaN" in payload or b"Infinity" in payload:
+            return self._judge(payload)
+        return document
+
+    def _judge(self, payload: bytes) -> Mapping[str, object]:
         near_a_bound: list[float] = []
         errors: tuple[FieldError, ...] = ()
         try:
@@ -86,33 +99,33 @@ def _says_nan(payload: bytes, errors: tuple[FieldError, ...]) -> bool:
     return bool(words)
 
 
-def _record(record: Record) -> CoreSchema:
+def _record(record: Record, number: _OfNumber) -> CoreSchema:
     return core_schema.typed_dict_schema(
-        {p.name: core_schema.typed_dict_field(_property(p), required=p.required) for p in record.properties},
+        {p.name: core_schema.typed_dict_field(_property(p, number), required=p.required) for p in record.properties},
         extra_behavior="forbid" if record.closed else "allow",
         strict=True,
     )
 
 
-def _property(found: Property) -> CoreSchema:
-    schema = _field(found.field)
+def _property(found: Property, number: _OfNumber) -> CoreSchema:
+    schema = _field(found.field, number)
     return schema if found.required else core_schema.nullable_schema(schema)
 
 
-def _field(field: Field) -> CoreSchema:
+def _field(field: Field, number: _OfNumber) -> CoreSchema:
     match field:
         case Text():
             return _text(field)
         case Integer():
             return _integer(field)
         case Number():
-            return _number(field)
+            return number(field)
         case Boolean():
             return core_schema.bool_schema(strict=True)
         case Record():
-            return _record(field)
+            return _record(field, number)
         case Array():
-            return _array(field)
+            return _array(field, number)
 
 
 def _text(field: Text) -> CoreSchema:
@@ -161,6 +174,12 @@ def _integer(field: Integer) -> CoreSchema:
     return core_schema.chain_schema([core_schema.int_schema(strict=True), core_schema.literal_schema(list(field.enum))])
 
 
+def _open_number(field: Number) -> CoreSchema:
+    """Between the bounds, but not at them, where a double cannot tell."""
+    limits = {_KNOWN[bound.rule][1][0] + "t": float(bound.limit) for bound in field.bounds}
+    return core_schema.float_schema(strict=True, allow_inf_nan=False, gt=limits.get("gt"), lt=limits.get("lt"))
+
+
 def _number(field: Number) -> CoreSchema:
     schema = core_schema.float_schema(strict=True, allow_inf_nan=False)
     if not field.bounds:
@@ -184,10 +203,14 @@ def _broken(bound: Bound[Any]) -> PydanticKnownError:
     return PydanticKnownError(kind, {limit: bound.text})
 
 
-def _array(field: Array) -> CoreSchema:
+def _array(field: Array, number: _OfNumber) -> CoreSchema:
     # fail_fast: a million bad elements are one error, not a million
     schema = core_schema.list_schema(
-        _property(field.item), min_length=field.min_items, max_length=field.max_items, strict=True, fail_fast=True
+        _property(field.item, number),
+        min_length=field.min_items,
+        max_length=field.max_items,
+        strict=True,
+        fail_fast=True,
     )
     return core_schema.no_info_after_validator_function(_all_different, schema) if field.unique else schema
 

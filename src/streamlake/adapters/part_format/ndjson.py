@@ -1,6 +1,7 @@
 """Newline-delimited JSON, plain (`json`) or gzipped (`json.gz`).
 
-Envelopes are built by orjson with the payload spliced in as it came: it was judged before, so it is not parsed again.
+Envelopes are written by msgspec with the payload spliced in as it came: it was judged before, so it is not parsed
+again. isal writes gzip several times faster than zlib, and smaller at this level.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import google_crc32c
-import orjson
+import msgspec
+from isal import isal_zlib
 
 from streamlake.domain.model.records import Header
 from streamlake.domain.model.rows import Rows
 from streamlake.domain.ports.part_format import EncodedPart, PartFormat
 
 GZIP_LEVEL = 1
-"""The fastest: landing is bound by CPU, and envelopes repeat so much that higher levels gain little."""
+"""Landing is bound by CPU, and envelopes repeat so much that higher levels gain little."""
+
+ROWS_AT_ONCE = 4_096
+"""Lines made before they are packed: bounds the memory of a part under way."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 """zlib's way to say 'with a gzip header' (and a zero modification time: the same rows make the same bytes)."""
@@ -31,7 +36,7 @@ class JsonPartFormat(PartFormat):
     content_type = "application/x-ndjson"
 
     def encode(self, dataset: str, rows: Sequence[Rows], replay_id: str | None) -> EncodedPart:
-        body = b"".join(_lines(dataset, chunk, replay_id) for chunk in rows)
+        body = b"".join(_lines(dataset, rows, replay_id))
         return EncodedPart(body, _crc32c(body))
 
     def envelopes(self, body: bytes) -> Iterator[bytes]:
@@ -45,8 +50,8 @@ class GzipJsonPartFormat(PartFormat):
     content_type = "application/gzip"
 
     def encode(self, dataset: str, rows: Sequence[Rows], replay_id: str | None) -> EncodedPart:
-        packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP)
-        packed = [packer.compress(_lines(dataset, chunk, replay_id)) for chunk in rows]
+        packer = isal_zlib.compressobj(GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP)
+        packed = [packer.compress(lines) for lines in _lines(dataset, rows, replay_id)]
         packed.append(packer.flush())
         body = b"".join(packed)
         return EncodedPart(body, _crc32c(body))
@@ -55,29 +60,54 @@ class GzipJsonPartFormat(PartFormat):
         return iter(zlib.decompress(body, _GZIP).splitlines())
 
 
-def _lines(dataset: str, rows: Rows, replay_id: str | None) -> bytes:
+class _Envelope(msgspec.Struct, gc=False):
+    """One line, in the order of its fields."""
+
+    dataset: str
+    schema_version: str
+    ingestion_id: str
+    producer_service: str | None
+    ingested_at: str
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: str | None
+    headers: dict[str, Any]
+    replay_id: str | msgspec.UnsetType
+    payload: msgspec.Raw
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def _lines(dataset: str, rows: Sequence[Rows], replay_id: str | None) -> Iterator[bytes]:
+    for chunk in rows:
+        for start in range(0, len(chunk), ROWS_AT_ONCE):
+            yield _some_lines(dataset, chunk, slice(start, start + ROWS_AT_ONCE), replay_id)
+
+
+def _some_lines(dataset: str, rows: Rows, these: slice, replay_id: str | None) -> bytes:
     topic, partition = rows.source
-    replay = {} if replay_id is None else {"replay_id": replay_id}
-    dumps, fragment, newline = orjson.dumps, orjson.Fragment, orjson.OPT_APPEND_NEWLINE
-    return b"".join(
+    replay = msgspec.UNSET if replay_id is None else replay_id
+    none: dict[str, Any] = {}
+    raw, envelope = msgspec.Raw, _Envelope
+    return _encoder.encode_lines(
         [
-            dumps(
-                {
-                    "dataset": dataset,
-                    "schema_version": schema_version,
-                    "ingestion_id": ingestion_id,
-                    "producer_service": producer_service,
-                    "ingested_at": ingested_at,
-                    "topic": topic,
-                    "partition": partition,
-                    "offset": offset,
-                    "timestamp": timestamp,
-                    "key": key,
-                    "headers": _headers(headers) if headers else {},
-                    **replay,
-                    "payload": fragment(_one_line(payload)),
-                },
-                option=newline,
+            envelope(
+                dataset,
+                schema_version,
+                ingestion_id,
+                producer_service,
+                ingested_at,
+                topic,
+                partition,
+                offset,
+                timestamp,
+                key,
+                _headers(headers) if headers else none,
+                replay,
+                raw(_one_line(payload)),
             )
             for (
                 offset,
@@ -90,15 +120,15 @@ def _lines(dataset: str, rows: Rows, replay_id: str | None) -> bytes:
                 headers,
                 payload,
             ) in zip(
-                rows.offsets,
-                rows.timestamps,
-                rows.keys,
-                rows.schema_versions,
-                rows.ingestion_ids,
-                rows.producer_services,
-                rows.ingested_ats,
-                rows.headers,
-                rows.payloads,
+                rows.offsets[these],
+                rows.timestamps[these],
+                rows.keys[these],
+                rows.schema_versions[these],
+                rows.ingestion_ids[these],
+                rows.producer_services[these],
+                rows.ingested_ats[these],
+                rows.headers[these],
+                rows.payloads[these],
                 strict=True,
             )
         ]

@@ -16,7 +16,10 @@ SCHEMA_VERSION = "schema_version"
 INGESTION_ID = "ingestion_id"
 PRODUCER_SERVICE = "producer_service"
 INGESTED_AT = "ingested_at"
-ENVELOPE_HEADERS = frozenset({DATASET, SCHEMA_VERSION, INGESTION_ID, PRODUCER_SERVICE, INGESTED_AT})
+AS_WE_WRITE_THEM = (DATASET, SCHEMA_VERSION, PRODUCER_SERVICE, INGESTED_AT, INGESTION_ID)
+"""The headers of a record that came through `ingest_events`, in order: what landing is fastest with."""
+
+ENVELOPE_HEADERS = frozenset(AS_WE_WRITE_THEM)
 
 
 def ingestion_id_of_request(producer_service: str, dataset: str, token: str, index: int | None) -> UUID:

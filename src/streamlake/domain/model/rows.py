@@ -45,6 +45,18 @@ class Rows:
         """About how many bytes the rows are as envelopes, before compression."""
         return sum(map(len, self.payloads)) + ENVELOPE_BYTES * len(self.offsets)
 
+    def extend(self, others: Rows) -> None:
+        """Append rows of the same partition."""
+        self.offsets += others.offsets
+        self.timestamps += others.timestamps
+        self.keys += others.keys
+        self.schema_versions += others.schema_versions
+        self.ingestion_ids += others.ingestion_ids
+        self.producer_services += others.producer_services
+        self.ingested_ats += others.ingested_ats
+        self.headers += others.headers
+        self.payloads += others.payloads
+
     def pick(self, wanted: Sequence[int]) -> Rows:
         """The rows at these indexes, in that order."""
         return Rows(

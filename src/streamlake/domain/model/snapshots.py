@@ -30,6 +30,22 @@ class Row(NamedTuple):
     headers: Sequence[Header]
     payload: bytes
 
+    def as_rows(self, source: TopicPartition, topic_id: str, offset: int, timestamp: int) -> Rows:
+        """The same as columns of length one."""
+        return Rows(
+            source,
+            topic_id,
+            [offset],
+            [timestamp],
+            [self.key],
+            [self.schema_version],
+            [self.ingestion_id],
+            [self.producer_service],
+            [self.ingested_at],
+            [self.headers],
+            [self.payload],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:

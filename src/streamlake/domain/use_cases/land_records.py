@@ -14,6 +14,7 @@ raises whose fault it was; waiting is the daemon's.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,9 +32,9 @@ from streamlake.domain.model.contracts import dlq_topic, raw_topic
 from streamlake.domain.model.dead_letters import STAGE_CONSUMER, LetterSource, dead_letter, truncated
 from streamlake.domain.model.positions import Position, TopicPartition
 from streamlake.domain.model.records import Appended, RecordBatch
-from streamlake.domain.model.rows import ENVELOPE_BYTES, Rows
-from streamlake.domain.model.snapshots import Letter, Row, Snapshot, Span, commit_metadata
-from streamlake.domain.model.times import iso_date
+from streamlake.domain.model.rows import Rows
+from streamlake.domain.model.snapshots import Letter, Snapshot, Span, commit_metadata
+from streamlake.domain.model.times import DAY_MS, iso_date
 from streamlake.domain.ports.contract_catalog import ContractCatalog
 from streamlake.domain.ports.event_log import LogAdmin, LogWriter
 from streamlake.domain.use_cases.circuit_breaker import BreakerLimits, CircuitBreaker
@@ -48,6 +49,15 @@ ROW_MEMORY_BYTES = 450
 
 FILL = 0.9
 """A snapshot is full when a part is expected to reach this share of its limit: the prediction errs both ways."""
+
+TELLING_SHARE = 1 / 128
+"""A part of less than this share of the limit says nothing of how well the format packs."""
+
+RUN = 512
+"""Records judged and buffered in one go; fullness is looked at in between."""
+
+SHORT_KEY_BYTES = 50
+"""About a key's share of the memory, where it is not counted singly."""
 
 LETTERS_AT_ONCE = 500
 
@@ -111,36 +121,21 @@ class LandRecords:
         if owned is None:
             return []
         sealed: list[Snapshot] = []
-        columns = zip(batch.offsets, batch.timestamps, batch.keys, batch.values, batch.headers, strict=True)
-        for offset, timestamp, key, value, headers in columns:
-            if offset < owned.position:
+        at, end = bisect_left(batch.offsets, owned.position), len(batch)
+        singly = 1
+        while at < end:
+            room = self._limits.max_records - (self._open.records if self._open else 0)
+            rows = self._judge.run(batch, owned.topic_id, at, min(end, at + RUN, at + room))
+            if rows and self._has_room_for(rows):
+                sealed += self._take_run(rows, owned, now)
+                at += len(rows)
+                singly = 1
                 continue
-            outcome: Row | Letter
-            try:
-                outcome = self._judge.judge(
-                    owned.topic_id, batch.source.partition, offset, timestamp, key, value, headers
-                )
-            except DataFault as fault:
-                source = LetterSource(batch.source.topic, owned.topic_id, batch.source.partition, offset, timestamp)
-                contract = self._judge.contract_of(fault)
-                outcome = Letter(source, key, value, headers, fault, contract, day_of(timestamp))
-            if self._open and outcome.day not in self._open.days and len(self._open.days) >= MAX_DATES:
-                sealed += self.drain("dates")
-            snapshot = self._open = self._open or Snapshot(now)
-            span = snapshot.spans.get(batch.source)
-            if span is None:
-                span = snapshot.spans[batch.source] = Span(owned.topic_id, owned.position, offset, owned.epoch)
-            if isinstance(outcome, Row):
-                _append(snapshot, batch.source, owned.topic_id, offset, timestamp, outcome)
-            else:
-                snapshot.letters.append(outcome)
-            snapshot.records += 1
-            snapshot.memory += ROW_MEMORY_BYTES + (len(value) if value else 0) + (len(key) if key else 0)
-            if outcome.headers:
-                snapshot.memory += sum(len(name) + len(content or b"") for name, content in outcome.headers)
-            owned.position = span.end = offset + 1
-            if full := self._full(snapshot, outcome.day):
-                sealed += self.drain(full)
+            # One by one where a record is unusual, and for longer each time where many are.
+            for index in range(at, min(end, at + singly)):
+                sealed += self._take_one(batch, index, owned, now)
+            at += singly
+            singly = min(RUN, 2 * singly)
         return sealed
 
     def tick(self, now: float) -> list[Snapshot]:
@@ -163,7 +158,8 @@ class LandRecords:
         Snapshots settle in the order in which they were sealed.
         """
         for part in snapshot.parts:
-            self._shrinkage = part.size / max(1, part.offered)
+            if part.offered >= self._limits.max_bytes * TELLING_SHARE:
+                self._shrinkage = part.size / part.offered
         spans = snapshot.spans
         return {
             source: Position(spans[source].end, commit_metadata(spans[source].topic_id))
@@ -178,28 +174,71 @@ class LandRecords:
             if (owned := self._owned.get(source)) is not None and owned.epoch == span.epoch
         ]
 
-    def _full(self, snapshot: Snapshot, day: int | None) -> str | None:
+    def _has_room_for(self, rows: Rows) -> bool:
+        """Are all timestamps usable, and would the snapshot not span too many dates?"""
+        first, last = day_of(min(rows.timestamps)), day_of(max(rows.timestamps))
+        if first is None or last is None:
+            return False
+        return last - first + 1 + (len(self._open.days) if self._open else 0) <= MAX_DATES
+
+    def _take_run(self, rows: Rows, owned: _Owned, now: float) -> list[Snapshot]:
+        """Buffer good records that follow one another."""
+        snapshot = self._take_in(rows.source, owned, rows.offsets[-1] + 1, now)
+        days = {timestamp // DAY_MS for timestamp in rows.timestamps}
+        for day in days:
+            if len(days) == 1:
+                theirs = rows
+            else:
+                theirs = rows.pick([i for i, timestamp in enumerate(rows.timestamps) if timestamp // DAY_MS == day])
+            _buffer(snapshot, day, theirs)
+        snapshot.records += len(rows)
+        snapshot.memory += sum(map(len, rows.payloads)) + (ROW_MEMORY_BYTES + SHORT_KEY_BYTES) * len(rows)
+        return self._drain_if_full(snapshot, days)
+
+    def _take_one(self, batch: RecordBatch, index: int, owned: _Owned, now: float) -> list[Snapshot]:
+        """Buffer any record, as a row or as a letter."""
+        source, offset, timestamp = batch.source, batch.offsets[index], batch.timestamps[index]
+        key, value, headers = batch.keys[index], batch.values[index], batch.headers[index]
+        day = day_of(timestamp)
+        sealed: list[Snapshot] = []
+        if self._open and day not in self._open.days and len(self._open.days) >= MAX_DATES:
+            sealed += self.drain("dates")
+        snapshot = self._take_in(source, owned, offset + 1, now)
+        try:
+            row = self._judge.judge(owned.topic_id, source.partition, offset, timestamp, key, value, headers)
+        except DataFault as fault:
+            place = LetterSource(source.topic, owned.topic_id, source.partition, offset, timestamp)
+            contract = self._judge.contract_of(fault)
+            snapshot.letters.append(Letter(place, key, value, headers, fault, contract, day))
+        else:
+            _buffer(snapshot, row.day, row.as_rows(source, owned.topic_id, offset, timestamp))
+        snapshot.records += 1
+        snapshot.memory += ROW_MEMORY_BYTES + len(value or b"") + len(key or b"")
+        snapshot.memory += sum(len(name) + len(content or b"") for name, content in headers)
+        return sealed + self._drain_if_full(snapshot, () if day is None else (day,))
+
+    def _take_in(self, source: TopicPartition, owned: _Owned, end: int, now: float) -> Snapshot:
+        """The open snapshot, with everything of this partition below `end` said to be in it."""
+        snapshot = self._open = self._open or Snapshot(now)
+        span = snapshot.spans.get(source)
+        if span is None:
+            span = snapshot.spans[source] = Span(owned.topic_id, owned.position, end, owned.epoch)
+        owned.position = span.end = end
+        return snapshot
+
+    def _drain_if_full(self, snapshot: Snapshot, days: Iterable[int]) -> list[Snapshot]:
         if snapshot.records >= self._limits.max_records:
-            return "records"
-        expected = snapshot.day_bytes.get(day, 0) * self._shrinkage if day is not None else 0
-        return "bytes" if expected >= self._limits.max_bytes * FILL else None
+            return self.drain("records")
+        limit = self._limits.max_bytes * FILL / self._shrinkage
+        return self.drain("bytes") if any(snapshot.day_bytes.get(day, 0) >= limit for day in days) else []
 
 
-def _append(snapshot: Snapshot, source: TopicPartition, topic_id: str, offset: int, timestamp: int, row: Row) -> None:
-    by_source = snapshot.days.setdefault(row.day, {})
-    rows = by_source.get(source)
-    if rows is None:
-        rows = by_source[source] = Rows(source, topic_id)
-    rows.offsets.append(offset)
-    rows.timestamps.append(timestamp)
-    rows.keys.append(row.key)
-    rows.schema_versions.append(row.schema_version)
-    rows.ingestion_ids.append(row.ingestion_id)
-    rows.producer_services.append(row.producer_service)
-    rows.ingested_ats.append(row.ingested_at)
-    rows.headers.append(row.headers)
-    rows.payloads.append(row.payload)
-    snapshot.day_bytes[row.day] = snapshot.day_bytes.get(row.day, 0) + len(row.payload) + ENVELOPE_BYTES
+def _buffer(snapshot: Snapshot, day: int, rows: Rows) -> None:
+    by_source = snapshot.days.setdefault(day, {})
+    before = by_source.setdefault(rows.source, rows)
+    if before is not rows:
+        before.extend(rows)
+    snapshot.day_bytes[day] = snapshot.day_bytes.get(day, 0) + rows.size
 
 
 class LandSnapshots:

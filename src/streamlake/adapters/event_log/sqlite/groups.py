@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import orjson
+import msgspec
 
 from streamlake.adapters.event_log.sqlite.database import lane_of
 from streamlake.domain.model.positions import Position, TopicPartition
@@ -73,7 +73,7 @@ def look(connection: sqlite3.Connection, group: str, topics: Iterable[str], now:
         lanes |= {TopicPartition(name, n): lane for name, n, lane in connection.execute(query, (topic,))}
     owners = connection.execute('SELECT lane, member FROM owner WHERE "group" = ?', (group,)).fetchall()
     return View(
-        members={number: frozenset(orjson.loads(text)) for number, text, _ in members},
+        members={number: frozenset(msgspec.json.decode(text)) for number, text, _ in members},
         # A sign of life from the future is from before the clock was set back: worth as little as an old one.
         expired=frozenset(number for number, _, heard in members if abs(now - heard) > session_s),
         lanes=lanes,
@@ -85,7 +85,7 @@ def join(connection: sqlite3.Connection, group: str, name: str, topics: Sequence
     """Become a member; its number is never used again."""
     made = connection.execute(
         'INSERT INTO member ("group", name, topics, heard) VALUES (?, ?, ?, ?)',
-        (group, name, orjson.dumps(list(topics)).decode(), now),
+        (group, name, msgspec.json.encode(list(topics)).decode(), now),
     )
     assert made.lastrowid is not None  # noqa: S101  # an INSERT has one
     return made.lastrowid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-import orjson
+import msgspec
 
 from streamlake.adapters.event_log.sqlite.database import OFFSET_MASK, lane_of, topic_number
 from streamlake.domain.errors import PositionLost, SettingsInvalid
@@ -45,7 +45,7 @@ def create(connection: sqlite3.Connection, spec: TopicSpec) -> bool:
     """Create a topic unless its name is taken."""
     made = connection.execute(
         "INSERT INTO topic (name, config) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        (spec.name, orjson.dumps(dict(spec.config)).decode()),
+        (spec.name, msgspec.json.encode(dict(spec.config)).decode()),
     )
     if made.rowcount == 0:
         return False
@@ -64,13 +64,13 @@ def config(connection: sqlite3.Connection, name: str) -> dict[str, str]:
     (text,) = connection.execute(
         "SELECT config FROM topic WHERE number = ?", (topic_number(connection, name),)
     ).fetchone()
-    found: dict[str, str] = orjson.loads(text)
+    found: dict[str, str] = msgspec.json.decode(text)
     return found
 
 
 def configure(connection: sqlite3.Connection, name: str, changes: Mapping[str, str]) -> None:
     """Set these keys and leave the others."""
-    text = orjson.dumps(config(connection, name) | dict(changes)).decode()
+    text = msgspec.json.encode(config(connection, name) | dict(changes)).decode()
     connection.execute("UPDATE topic SET config = ? WHERE name = ?", (text, name))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-import orjson
+import msgspec
 
 from streamlake.adapters.event_log.sqlite.database import OFFSET_BITS, Database, primary_code, topic_number
 from streamlake.adapters.event_log.sqlite.reader import encode_headers
@@ -282,7 +282,7 @@ class _Transaction:
         lanes = self.connection.execute(
             "SELECT number, next, marked FROM lane WHERE topic = ? ORDER BY partition", (number,)
         )
-        limit = int({**DEFAULTS, **orjson.loads(config)}["max.message.bytes"])
+        limit = int({**DEFAULTS, **msgspec.json.decode(config)}["max.message.bytes"])
         topic = self.topics[name] = _Topic(limit, [_Lane(*row) for row in lanes])
         return topic
 
