@@ -153,6 +153,7 @@ def _consumer(
     admin: LogAdmin,
     letters: LogWriter,
     store: ObjectStore,
+    formats: Mapping[str, PartFormat],
     catalog: ContractCatalog,
     clock: Clock,
     settings: Settings,
@@ -172,7 +173,7 @@ def _consumer(
             part_logs(dataset),
             BreakerLimits(landing.breaker_ratio, landing.breaker_dispositions),
         ),
-        starts=StartPositions(dataset, store, admin, log.reader()),
+        starts=StartPositions(dataset, store, formats, admin, log.reader()),
         control=Control(admin, log.reader(), letters),
         clock=clock,
         telemetry=LandingTelemetry(dataset, metrics),
@@ -219,7 +220,7 @@ class Container(containers.DeclarativeContainer):
         ProvisionTopics, catalog, admin, max_event_bytes=settings.provided.api.max_event_bytes
     )
     control = providers.Singleton(Control, admin, reader, writer)
-    starts = providers.Factory(StartPositions, store=object_store, admin=admin, reader=reader)
+    starts = providers.Factory(StartPositions, store=object_store, formats=part_formats, admin=admin, reader=reader)
 
     writer_name = providers.Singleton(_writer_name)
     part_logs = providers.Factory(
@@ -233,6 +234,7 @@ class Container(containers.DeclarativeContainer):
         admin=admin,
         letters=writer,
         store=object_store,
+        formats=part_formats,
         catalog=catalog,
         clock=clock,
         settings=settings,

@@ -9,15 +9,17 @@
                                      = low, topic id never seen     go on: a new topic, or a new deployment
                                      > frontier                     halt: a gap, [frontier, start)
 
-The frontier is the end of the contiguous run, from the low watermark on, of what live parts claim, what consumer-stage
-letters name, and gaps that were accepted. Where retention went past all of it, it is the end of the last run below:
-what lies between was never landed and is no more. `streamlake resume --accept-gap` records a gap under `ops/gaps/`.
+The frontier is the first offset, from the low watermark on, of a visible record that is neither a row of a live part,
+nor named by a consumer-stage letter, nor in a gap that was accepted. Rows count, not claims: a claim is of one date,
+and after a crash between two dates of a snapshot the other date's records below its end have not landed (ADR 5). Where
+retention went past all of it, it is the end of the last run below: what lies between was never landed and is no more.
+`streamlake resume --accept-gap` records a gap under `ops/gaps/`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
@@ -28,6 +30,7 @@ from streamlake.domain.model.positions import Lane, Offsets, Position, TopicPart
 from streamlake.domain.model.snapshots import committed_topic_id
 from streamlake.domain.ports.event_log import LogAdmin, LogReader
 from streamlake.domain.ports.object_store import ObjectStore
+from streamlake.domain.ports.part_format import PartFormat
 from streamlake.domain.use_cases.roll_up import parts_of, read_part_info
 
 
@@ -65,9 +68,17 @@ class Gap:
 class StartPositions:
     """Decides the starts of one dataset's partitions."""
 
-    def __init__(self, dataset: str, store: ObjectStore, admin: LogAdmin, reader: LogReader) -> None:
+    def __init__(
+        self,
+        dataset: str,
+        store: ObjectStore,
+        formats: Mapping[str, PartFormat],
+        admin: LogAdmin,
+        reader: LogReader,
+    ) -> None:
         self._dataset = dataset
         self._store = store
+        self._formats = formats
         self._admin = admin
         self._reader = reader
 
@@ -113,7 +124,7 @@ class StartPositions:
     ) -> Start | Gap:
         lane = Lane(topic_id, source.partition)
         start = max(marks.low, committed.offset) if committed else marks.low
-        done = self._claimed(lane)
+        done = self._landed(lane)
         for known in self._accepted(lane):
             done.add(known.start, known.end)
         frontier = _frontier(done, marks.low)
@@ -122,18 +133,43 @@ class StartPositions:
             for offset in self._lettered(lane):
                 done.add(offset, offset + 1)
             frontier = _frontier(done, marks.low)
+        if marks.low <= frontier < start:
+            frontier = self._first_not_done(source, done, frontier, start)
         if start <= frontier:
             return Start(start, frontier)
         return Gap(self._dataset, source.topic, topic_id, source.partition, frontier, start, None)
 
-    def _claimed(self, lane: Lane) -> Offsets:
-        claimed = Offsets()
+    def _first_not_done(self, source: TopicPartition, done: Offsets, start: int, end: int) -> int:
+        """The first visible record of `[start, end)` that is not done; `end` if there is none, only markers."""
+        for batch in self._reader.read(source, start, end):
+            for offset in batch.offsets:
+                if offset not in done:
+                    return offset
+        return end
+
+    def _landed(self, lane: Lane) -> Offsets:
+        landed = Offsets()
         for date in self._store.folders(raw_folder(self._dataset)):
-            for _, found in parts_of(self._store.list(f"{raw_folder(self._dataset)}{date}/part-")):
+            for name, found in parts_of(self._store.list(f"{raw_folder(self._dataset)}{date}/part-")):
                 info = read_part_info(found)
-                if info.replay_id is None:
-                    claimed.update(info.claims.get(lane, ()))
-        return claimed
+                if info.replay_id is not None or lane not in info.claims:
+                    continue
+                if info.rows is not None:
+                    landed.update(info.rows.get(lane, ()))
+                else:
+                    landed.update(self._rows_of(name.extension, found.name, lane))
+        return landed
+
+    def _rows_of(self, extension: str, name: str, lane: Lane) -> Offsets:
+        """The offsets in a body whose list did not fit its metadata. (A topic id is not in an envelope; the parts of a
+        recreated topic that also claim this partition are told apart by their claims.)"""
+        claimed = read_part_info(self._store.describe(name)).claims[lane]
+        found = Offsets()
+        for envelope in self._formats[extension].envelopes(self._store.read(name)[1]):
+            told = json.loads(envelope)
+            if told["partition"] == lane.partition and told["offset"] in claimed:
+                found.add(told["offset"], told["offset"] + 1)
+        return found
 
     def _lettered(self, lane: Lane) -> Iterator[int]:
         topic = dlq_topic(self._dataset)
