@@ -23,7 +23,7 @@ from streamlake.domain.errors import (
     WorldFault,
 )
 from streamlake.domain.model.contracts import consumer_group, raw_topic
-from streamlake.domain.model.positions import Position, TopicPartition
+from streamlake.domain.model.positions import Lane, Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import RecordBatch
 from streamlake.domain.model.snapshots import Snapshot, commit_metadata
 from streamlake.domain.model.times import epoch_ms, rfc3339
@@ -48,6 +48,9 @@ REASSERT_S = 60.0
 REVOKE_S = 5.0
 DRAIN_S = 15.0
 COMMIT_RETRY_S = 1.0
+TRUNCATION_S = 60.0
+"""A claim may be ahead of a high watermark asked for a moment earlier, or of a follower's; not for so long."""
+
 RESUME_BELOW = 0.75
 """Paused by the memory budget, polling goes on once use is below this share of it."""
 
@@ -88,6 +91,8 @@ class DatasetConsumer(SubscriptionListener):
         self.dataset = dataset
         self.halted: dict[TopicPartition, str] = {}
         """Partitions that do not go on, and why."""
+        self.missing: list[str] = []
+        """Topics that the watcher did not find."""
         self._topic = raw_topic(dataset)
         self._parts = parts
         self._core = parts.core
@@ -98,7 +103,10 @@ class DatasetConsumer(SubscriptionListener):
         self._in_flight: list[Snapshot] = []
         self._owned: set[TopicPartition] = set()
         self._undecided: dict[TopicPartition, float] = {}
-        self._unrecorded: dict[TopicPartition, CircuitOpen] = {}
+        self._unrecorded: dict[TopicPartition, tuple[str, str]] = {}
+        self._topic_ids: dict[TopicPartition, str] = {}
+        self._beyond: dict[TopicPartition, float] = {}
+        self._cut_short: dict[TopicPartition, PositionLost] = {}
         self._attempts: dict[TopicPartition, int] = {}
         self._to_commit: dict[TopicPartition, Position] = {}
         self._committed: dict[TopicPartition, Position] = {}
@@ -115,6 +123,7 @@ class DatasetConsumer(SubscriptionListener):
     def troubles(self) -> list[str]:
         """Why this dataset is not ready, in words; empty if it is."""
         found = [f"{source}: {why}" for source, why in sorted(self.halted.items())]
+        found += [f"{topic}: does not exist; `streamlake topics provision` makes it" for topic in self.missing]
         if self._log_trouble:
             found.append(f"{self.dataset}: {self._log_trouble}")
         if self._landing.trouble:
@@ -157,6 +166,9 @@ class DatasetConsumer(SubscriptionListener):
             self._submit(self._core.receive(batch, now))
         self._submit(self._core.tick(now))
         self._settle()
+        if self._landing.fatal is not None:
+            raise self._landing.fatal
+        self._heed_watch()
         self._record_halts(now)
         self._decide_starts(now)
         self._respect_budget()
@@ -200,15 +212,39 @@ class DatasetConsumer(SubscriptionListener):
         self._undecided.update(dict.fromkeys(sources, 0.0))
         if fault.source in sources:
             self._halt([fault.source], fault)
-            self._unrecorded[fault.source] = fault
+            self._unrecorded[fault.source] = (fault.topic_id, str(fault))
+
+    def watch(self, marks: Mapping[TopicPartition, Watermarks]) -> None:
+        """Compare what has landed with what the log holds; the watcher's thread calls this every few seconds.
+
+        A claim that stays beyond the high watermark means that the log was cut short (an unclean election, a restored
+        broker): it would give the same offsets again, to other records.
+        """
+        now = self._clock.monotonic()
+        for source, mark in marks.items():
+            topic_id = self._topic_ids.get(source)
+            end = self._parts.landing.part_logs.live_end(Lane(topic_id, source.partition)) if topic_id else 0
+            if topic_id is None or end <= mark.high:
+                self._beyond.pop(source, None)
+            elif now - self._beyond.setdefault(source, now) >= TRUNCATION_S:
+                self._cut_short[source] = PositionLost(
+                    f"{source}: landed up to {end}, but the log ends at {mark.high}: it was cut short; recreate it"
+                )
+
+    def _heed_watch(self) -> None:
+        while self._cut_short:
+            source, fault = self._cut_short.popitem()
+            if source in self._owned and source not in self.halted:
+                self._unrecorded[source] = (self._topic_ids[source], str(fault))
+                self._halt([source], fault)
 
     def _record_halts(self, now: float) -> None:
-        """A tripped breaker survives restarts. Until it could be recorded, this process keeps the halt itself."""
+        """A tripped breaker, and a log cut short, survive restarts; until that is recorded, this process remembers."""
         if now < self._next_record:
             return
-        for source, fault in list(self._unrecorded.items()):
+        for source, (topic_id, reason) in list(self._unrecorded.items()):
             moment = self._clock.now()
-            decision = Decision(HALTED, fault.topic_id, str(fault), "circuit breaker", rfc3339(moment))
+            decision = Decision(HALTED, topic_id, reason, "consumer", rfc3339(moment))
             try:
                 self._parts.control.decide(self.dataset, source.partition, decision, epoch_ms(moment))
             except StreamLakeError as trouble:
@@ -292,6 +328,7 @@ class DatasetConsumer(SubscriptionListener):
             self._owned.discard(source)
             self.halted.pop(source, None)
             self._undecided.pop(source, None)
+            self._topic_ids.pop(source, None)
             self._unrecorded.pop(source, None)
             self._attempts.pop(source, None)
             self._to_commit.pop(source, None)
@@ -323,7 +360,7 @@ class DatasetConsumer(SubscriptionListener):
                 decision = decisions.get(source.partition)
                 if decision is not None and decision.topic_id == info.topic_id:
                     if decision.state == HALTED:
-                        self._halt([source], Halted(f"{source}: {decision.reason}"))
+                        self._halt([source], Halted(decision.reason))
                         continue
                     self._parts.landing.breaker.tolerate(source, decision.tolerate_below)
                 decided = self._parts.starts.decide(source, info.topic_id, marks[source], committed.get(source))
@@ -340,6 +377,7 @@ class DatasetConsumer(SubscriptionListener):
         if isinstance(decided, Gap):
             self._halt([source], PositionLost(str(decided)))
             return
+        self._topic_ids[source] = topic_id
         self._submit(self._core.assign(source, topic_id, decided.offset))
         self._subscription.start(source, decided.offset)
         if not self._paused:

@@ -13,7 +13,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from streamlake.domain.errors import WorldFault
+from streamlake.domain.errors import OperatorFault, WorldFault
+from streamlake.domain.model.contracts import dlq_topic, raw_topic
 from streamlake.domain.model.times import epoch_ms
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.event_log import LogAdmin
@@ -78,9 +79,18 @@ def _watch(consumers: Sequence[DatasetConsumer], admin: LogAdmin, clock: Clock) 
         positions = consumer.positions
         try:
             marks = admin.watermarks(sorted(consumer.owned))
-        except WorldFault:
-            continue  # the loop itself logs that the log is away
+            consumer.missing = missing_topics(consumer.dataset, admin)
+        except (WorldFault, OperatorFault):
+            continue  # the loop itself says what is the matter
         consumer.telemetry.lag(positions, marks, epoch_ms(clock.now()))
+        consumer.watch(marks)
+
+
+def missing_topics(dataset: str, admin: LogAdmin) -> list[str]:
+    """Those of a dataset's topics that do not exist."""
+    wanted = [raw_topic(dataset), dlq_topic(dataset)]
+    found = admin.topics(wanted)
+    return [name for name in wanted if name not in found]
 
 
 class _QuietHandler(WSGIRequestHandler):

@@ -19,6 +19,7 @@ from streamlake.domain.errors import (
     TopicMissing,
     TopicRecreated,
     WorldFault,
+    WriterFailed,
 )
 from streamlake.domain.model.snapshots import Snapshot
 from streamlake.domain.ports.clock import Clock
@@ -49,6 +50,8 @@ class LandingThread:
         self.settled: queue.SimpleQueue[Settled] = queue.SimpleQueue()
         self.trouble: str | None = None
         """Why it is not getting on just now, for readiness; None while it is."""
+        self.fatal: WriterFailed | None = None
+        """Set where only a new process can go on."""
         self._landing = landing
         self._clock = clock
         self._telemetry = telemetry
@@ -98,6 +101,10 @@ class LandingThread:
             except WorldFault as fault:
                 wait = backoff_s(attempt)
                 self._trouble(fault, wait)
+            except WriterFailed as fault:
+                self._trouble(fault, 0)
+                self.fatal = fault
+                return
             except (TopicMissing, TopicRecreated, CircuitOpen) as fault:
                 self._telemetry.landing_trouble(fault, 0)
                 self.settled.put(Settled(snapshot, fault))

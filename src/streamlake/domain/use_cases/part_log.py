@@ -72,6 +72,8 @@ class PartLog:
         self._next = 1
         self._previous: Predecessor | None = None
         self._covered: dict[str | None, dict[Lane, Offsets]] = {}
+        self.live_ends: dict[Lane, int] = {}
+        """Where the live claims of each lane end."""
 
     def covers(self, lane: Lane, offset: int, replay_id: str | None = None) -> bool:
         """Is this offset landed here, or dead-lettered by somebody who landed around it? Only lists; creates nothing.
@@ -167,6 +169,8 @@ class PartLog:
         lanes = self._covered.setdefault(info.replay_id, {})
         for lane, offsets in info.claims.items():
             lanes.setdefault(lane, Offsets()).update(offsets)
+            if info.replay_id is None:
+                self.live_ends[lane] = max(self.live_ends.get(lane, 0), *(end for _, end in offsets))
         if self._known:
             self.roll_up.add(self._next, found, info)
         self._previous = Predecessor(info.digest(found.name), found.generation, found.crc32c)
@@ -239,6 +243,10 @@ class PartLogs:
             self._logs[date] = self._make(date)
         self._logs.move_to_end(date)
         return self._logs[date]
+
+    def live_end(self, lane: Lane) -> int:
+        """Where the live claims of a lane end, as far as this process has seen."""
+        return max((log.live_ends.get(lane, 0) for log in self), default=0)
 
     def __iter__(self) -> Iterator[PartLog]:
         return iter(list(self._logs.values()))

@@ -39,9 +39,7 @@ for _command in (api, consumer, produce, topics, raw_zone, resume, doctor, demo)
 def main() -> None:
     """The console script."""
     try:
-        cli(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        sys.exit(cli(standalone_mode=False))  # click returns the code of an Exit raised within
     except click.Abort:
         sys.exit(130)
     except click.ClickException as wrong:

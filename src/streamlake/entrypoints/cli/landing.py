@@ -5,17 +5,18 @@ from __future__ import annotations
 import getpass
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 
 import click
 
-from streamlake.domain.errors import BucketMissing, TopicMissing
+from streamlake.domain.errors import BucketMissing, TopicMissing, WorldFault
 from streamlake.domain.model.contracts import consumer_group, raw_topic
 from streamlake.domain.model.positions import TopicPartition, Watermarks
 from streamlake.domain.model.times import epoch_ms, rfc3339
 from streamlake.domain.use_cases.control import HALTED, RUNNING, Decision
 from streamlake.domain.use_cases.start_positions import Gap
 from streamlake.entrypoints.cli.wiring import wired
-from streamlake.entrypoints.consumer_process import run_consumers
+from streamlake.entrypoints.consumer_process import missing_topics, run_consumers
 from streamlake.entrypoints.container import Container
 
 
@@ -32,6 +33,9 @@ def consumer(datasets: tuple[str, ...], http_host: str, http_port: int) -> None:
         if not container.object_store().bucket_exists():
             where = container.settings().object_store
             raise BucketMissing(f"{where}: does not exist; `streamlake doctor --create-bucket` makes it")
+        with suppress(WorldFault):  # a log that is away at start is waited for
+            for topic in (name for dataset in names for name in missing_topics(dataset, container.admin())):
+                raise TopicMissing(f"{topic}: does not exist; `streamlake topics provision` makes it")
         consumers = [container.consumer(dataset) for dataset in names]
         code = run_consumers(
             consumers,

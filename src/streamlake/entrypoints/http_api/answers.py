@@ -8,6 +8,7 @@ from streamlake.domain.errors import (
     AccessDenied,
     FieldError,
     NotStored,
+    RecordRefused,
     RecordTooLarge,
     StreamLakeError,
     TopicMissing,
@@ -16,7 +17,7 @@ from streamlake.domain.model.dead_letters import error_class
 from streamlake.domain.use_cases.ingest_events import Accepted, EventOutcome, NotAccepted, Rejected
 from streamlake.entrypoints.http_api.problems import Problem
 
-CERTAINLY_NOT_STORED = (NotStored, TopicMissing, AccessDenied)
+CERTAINLY_NOT_STORED = (NotStored, TopicMissing, AccessDenied, RecordRefused)
 """Only these may be answered 503; whatever else an append comes to is 504, unless it was too large (413)."""
 
 _REJECTED_KINDS = {"malformed_json": "malformed-json"}
