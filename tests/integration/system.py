@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tests.services.kafka import free_ports, spawn
 
 from streamlake.domain.model.contracts import consumer_group, dlq_topic, raw_topic
@@ -123,16 +125,21 @@ class Verdict:
     ids: dict[str, Place]
     letters: set[Place]
     api_letters: dict[str, bytes]
+    exact: bool = False
+    """A format that keeps line breaks; of the others each row is a line."""
 
     def faults(self) -> dict[str, list[Place]]:
         """Every broken promise with its places."""
         landed = self.landed.keys()
+        sent = {p: value or b"" for p, value in self.log.items()}
+        if not self.exact:
+            sent = {p: _one_line(value) for p, value in sent.items()}
         found = {
             "missing": sorted(self.log.keys() - landed - self.letters),
             "duplicated": sorted(place for place, count in self.landed.items() if count > 1),
             "landed and lettered": sorted(landed & self.letters),
             "phantom": sorted((landed | self.letters) - self.log.keys()),
-            "changed": sorted(p for p, body in self.payloads.items() if body != _one_line(self.log.get(p) or b"")),
+            "changed": sorted(p for p, body in self.payloads.items() if body != sent.get(p)),
         }
         return {name: places for name, places in found.items() if places}
 
@@ -142,6 +149,7 @@ class World:
 
     def __init__(self, folder: Path, environment: Mapping[str, str], dataset: str, part_format: str) -> None:
         self.dataset = dataset
+        self.part_format = part_format
         self.folder = folder
         self.group = consumer_group(dataset)
         contracts = folder / "contracts"
@@ -257,7 +265,7 @@ class World:
             payloads[place] = payload
             ids[envelope["ingestion_id"]] = place
         letters, api_letters = self._letters()
-        return Verdict(log, landed, payloads, ids, letters, api_letters)
+        return Verdict(log, landed, payloads, ids, letters, api_letters, exact=self.part_format == "parquet")
 
     def parts(self) -> dict[str, int]:
         """Name -> generation of every part there is."""
@@ -268,6 +276,9 @@ class World:
         """Each row's envelope, parsed, and its payload's bytes as they stand in the body."""
         for name in self.parts():
             body = self.store.read(name)[1]
+            if name.endswith(".parquet"):
+                yield from _parquet_rows(body)
+                continue
             for line in (gzip.decompress(body) if name.endswith(".gz") else body).splitlines():
                 _, _, rest = line.partition(b'"payload":')
                 yield json.loads(line), rest[:-1]
@@ -366,6 +377,12 @@ def poison(dataset: str, now_ms: int) -> list[OutgoingRecord]:
     records.append(OutgoingRecord(topic, b"p", good, unknown, now_ms))
     records.append(OutgoingRecord(topic, b"\xff", good, (), now_ms))
     return records
+
+
+def _parquet_rows(body: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
+    table = pq.read_table(pa.BufferReader(body))
+    payloads = table.column("payload").cast(pa.binary()).to_pylist()
+    yield from zip(table.drop_columns(["payload"]).to_pylist(), payloads, strict=True)
 
 
 def _one_line(payload: bytes) -> bytes:
