@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ from tests.services.faults import Faults
 from tests.services.kafka import free_ports
 
 from streamlake.adapters.object_store.gcs import GcsObjectStore
+from streamlake.domain.model.contracts import raw_topic
+from streamlake.domain.model.records import OutgoingRecord
 
 SESSION_S = 6.0
 STORE_TIMEOUT_S = 3
@@ -90,6 +93,20 @@ def problems(child: Child) -> list[str] | None:
     """What `/readyz` names as problems; None while it does not answer."""
     answer = child.get("/readyz")
     return None if answer is None else list(answer.json().get("problems", []))
+
+
+def good(label: str) -> bytes:
+    """A valid event that can be told from others."""
+    return f'{{"order_id":"o","customer_id":"{label}","amount":1,"event_time":"2026-01-01T00:00:00Z"}}'.encode()
+
+
+def write(world: World, values: Sequence[bytes], partition: int | None = None) -> None:
+    """Straight to the log, all acknowledged; round robin over the partitions, or to one of them."""
+    topic, now_ms, lanes = raw_topic(world.dataset), int(time.time() * 1000), len(world.lanes)
+    places = [number % lanes if partition is None else partition for number in range(len(values))]
+    records = [OutgoingRecord(topic, b"k", v, (), now_ms, at) for v, at in zip(values, places, strict=True)]
+    outcomes = world.writer.append_and_wait(records)
+    assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
 
 
 class PatientProducer(Producer):
