@@ -81,7 +81,7 @@ def _lane(
     due: Sequence[str],
     deeds: Sequence[str],
     length: Callable[[str], float],
-    rest: tuple[float, float] = (3, 10),
+    rest: tuple[float, float] = (6, 16),
 ) -> list[Step]:
     """The due deeds first, then any, with rests between; what would outlast the run only where it is due."""
     steps: list[Step] = []
