@@ -40,6 +40,8 @@ class Tally:
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+        """What the first fault of each kind said."""
         self._lock = threading.Lock()
 
     def add(self, outcomes: Sequence[EventOutcome]) -> None:
@@ -51,7 +53,9 @@ class Tally:
                 elif isinstance(outcome, Rejected):
                     self.rejected[error_class(outcome.violation)] += 1
                 else:
-                    self.failed[type(outcome.fault).__name__] += 1
+                    kind = type(outcome.fault).__name__
+                    self.failed[kind] += 1
+                    self.first.setdefault(kind, str(outcome.fault))
 
 
 @click.command()
@@ -153,5 +157,7 @@ def _report(tally: Tally, seconds: float, token: str, as_json: bool) -> None:
     for reason, count in tally.rejected.most_common():
         click.echo(f"rejected  {count:,}  {reason}: in the dead-letter topic")
     for fault, count in tally.failed.most_common():
-        click.echo(f"failed    {count:,}  {fault}: run again with --idempotency-key {token}")
+        click.echo(f"failed    {count:,}  {tally.first[fault]}")
+    if tally.failed:
+        click.echo(f"run it again with --idempotency-key {token}: what was stored already can then be recognised")
     click.echo(f"{total:,} events in {seconds:.1f} s, {rate:,.0f} events/s")
