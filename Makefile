@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test lint unit integration bench torture lock clean
+.PHONY: help demo demo-kafka test lint unit integration bench profile shapes torture lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2}'
@@ -32,6 +32,12 @@ MINUTES ?= 1.5
 BROKERS ?= 1
 torture: $(VENV)/.dev  ## kill, freeze and starve real processes by SEED for MINUTES; also BROKERS=3, OUT=file
 	@$(BIN)/python -m tests.torture --seed $(SEED) --minutes $(MINUTES) --brokers $(BROKERS) $(if $(OUT),--out $(OUT))
+
+bench: $(VENV)/.dev  ## landing speed beside consume() alone, a bare loop and every peer found; 15 minutes
+	@$(BIN)/python -m benchmarks.landing
+
+profile: $(VENV)/.dev  ## where landing's CPU time goes, by stage, thread and line
+	@$(BIN)/python -m benchmarks.profile
 
 lint: $(VENV)/.dev  ## style, types, layers, contracts of the files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo >/dev/null && echo "lint: passed"

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -46,7 +45,7 @@ class Run:
 
 
 class Measured:
-    """A child process under observation. Call `look` often; `wait` ends it."""
+    """A child process under observation: call `look` often."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.log = log
@@ -54,6 +53,7 @@ class Measured:
         """When it read first, epoch seconds."""
         self.done: float | None = None
         """When it last committed."""
+        self.ended = False
         self.cpu_before = 0.0
         self.cpu_s = 0.0
         self.peak_mib = 0.0
@@ -65,10 +65,10 @@ class Measured:
             )
         self._seen = psutil.Process(self.process.pid)
 
-    def look(self) -> bool:
-        """Read what is new; False once it has ended."""
-        ended = self.process.poll() is not None
-        if not ended:
+    def look(self) -> None:
+        """Note what it has used and said."""
+        self.ended = self.process.poll() is not None
+        if not self.ended:
             self._sample()
         for event in self._news():
             self.events.append(event)
@@ -76,23 +76,10 @@ class Measured:
                 self.began, self.cpu_before = _epoch(event), self.cpu_s
             elif event.get("event") == "committed":
                 self.done = _epoch(event)
-        return not ended
 
-    def until(self, condition: Callable[[], bool], within_s: float) -> None:
-        """Look until the condition holds. Raises RuntimeError where it ends or takes too long before."""
-        deadline = time.monotonic() + within_s
-        while not condition():
-            if not self.look() and not condition():
-                raise RuntimeError(f"{self.log.name}: ended with {self.process.returncode}: {self._tail()}")
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{self.log.name}: not done after {within_s:.0f} s: {self._tail()}")
-            time.sleep(LOOK_S)
-
-    def wait(self, within_s: float) -> int:
-        """Look until it has ended; its exit code."""
-        self.until(lambda: self.process.poll() is not None, within_s)
-        self.look()
-        return int(self.process.returncode)
+    def tail(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-1500:]
 
     def _sample(self) -> None:
         try:
@@ -109,9 +96,6 @@ class Measured:
         whole = text[: text.rfind(b"\n") + 1]
         self._read += len(whole)
         return [json.loads(line) for line in whole.splitlines() if line.startswith(b"{")]
-
-    def _tail(self) -> str:
-        return self.log.read_text(errors="replace")[-1500:]
 
 
 def run_of(children: Sequence[Measured], records: int) -> Run:

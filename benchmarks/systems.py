@@ -6,19 +6,21 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
 from tests.services.kafka import free_ports
 
-from benchmarks.processes import Measured, Run, run_of
+from benchmarks.processes import LOOK_S, Measured, Run, run_of
 from benchmarks.stage import Bucket, Stage, empty_bucket, without_settings
 
 RUN_S = 900.0
 """Longer than the slowest peer needs for a few million records."""
 
 START_S = 60.0
+STREAMLAKE = (sys.executable, "-m", "streamlake")
 
 
 def yardstick(name: str, stage: Stage, records: int, folder: Path) -> Run:
@@ -30,18 +32,19 @@ def yardstick(name: str, stage: Stage, records: int, folder: Path) -> Run:
             without_settings(os.environ) | bucket.environment,
             folder / f"{name}.log",
         )
-        if child.wait(RUN_S):
-            raise RuntimeError(f"{name}: {child.log.read_text()[-1500:]}")
+        _until([child], lambda: child.ended, RUN_S)
+        if child.process.returncode:
+            raise RuntimeError(f"{name}: {child.tail()}")
     return run_of([child], records)
 
 
 class Consumer:
     """One `streamlake consumer` process."""
 
-    def __init__(self, stage: Stage, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, stage: Stage, environment: Mapping[str, str], log: Path, command: Sequence[str]) -> None:
         [self._port] = free_ports(1)
-        command = [sys.executable, "-m", "streamlake", "consumer", "--dataset", stage.dataset]
-        self.child = Measured([*command, "--http-port", str(self._port)], environment, log)
+        arguments = ["consumer", "--dataset", stage.dataset, "--http-port", str(self._port)]
+        self.child = Measured([*command, *arguments], environment, log)
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels; 0 while it does not answer."""
@@ -53,56 +56,58 @@ class Consumer:
 
 
 def streamlake(
-    stage: Stage, part_format: str, records: int, folder: Path, *, processes: int = 1, settings: Mapping[str, str] = {}
-) -> Run:
-    """StreamLake as its users run it, until all is landed and committed."""
-    stage.forget_group()
-    with empty_bucket() as bucket:
-        return streamlake_on(bucket, stage, part_format, records, folder, processes=processes, settings=settings)
-
-
-def streamlake_on(
-    bucket: Bucket,
     stage: Stage,
     part_format: str,
     records: int,
     folder: Path,
     *,
     processes: int = 1,
-    settings: Mapping[str, str] = {},
+    command: Sequence[str] = STREAMLAKE,
+    bucket: Bucket | None = None,
 ) -> Run:
-    """The same, on a bucket that may hold something.
+    """StreamLake as its users run it, until all is landed and committed; on an empty bucket, or the given one.
 
-    The last part of a log that has ended waits for its age, so that it does not count towards the speed: when all is
-    consumed the processes are told to stop, which lands and commits what they have.
+    The last part of a log that has ended waits for its age. So that this does not count as slowness, the processes are
+    told to stop when all is consumed: they land and commit what they have.
     """
-    environment = without_settings(os.environ) | stage.environment(part_format) | bucket.environment | dict(settings)
-    consumers = [Consumer(stage, environment, folder / f"streamlake-{n}.log") for n in range(processes)]
-    children = [consumer.child for consumer in consumers]
-    for child in children:
-        child.until(lambda: children[0].began is not None or children[-1].began is not None, START_S)
-    _until_consumed(consumers, records)
-    for child in children:
-        child.process.terminate()
-    for child in children:
-        if child.wait(START_S):
-            raise RuntimeError(f"streamlake consumer: {child.log.read_text()[-1500:]}")
+    stage.forget_group()
+    with nullcontext(bucket) if bucket else empty_bucket() as store:
+        environment = without_settings(os.environ) | stage.environment(part_format) | store.environment
+        consumers = [Consumer(stage, environment, folder / f"streamlake-{n}.log", command) for n in range(processes)]
+        children = [consumer.child for consumer in consumers]
+        _until(children, lambda: any(child.began for child in children), START_S)
+        _until_consumed(consumers, records)
+        for child in children:
+            child.process.terminate()
+        _until(children, lambda: all(child.ended for child in children), START_S)
+        for child in children:
+            if child.process.returncode:
+                raise RuntimeError(f"{child.log.name}: ended with {child.process.returncode}: {child.tail()}")
     if not stage.is_landed():
         raise RuntimeError(f"streamlake: committed {stage.committed()} of {stage.ends()}")
-    return run_of([child for child in children if child.began is not None], records)
+    return run_of(children, records)
 
 
-def _until_consumed(consumers: list[Consumer], records: int) -> None:
+def _until(children: Sequence[Measured], condition: Callable[[], bool], within_s: float) -> None:
+    """Look at all of them until the condition holds."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        for child in children:
+            child.look()
+        if time.monotonic() > deadline or all(child.ended for child in children):
+            if condition():
+                return
+            raise RuntimeError(f"{children[0].log.name}: {children[0].tail()}")
+        time.sleep(LOOK_S)
+
+
+def _until_consumed(consumers: Sequence[Consumer], records: int) -> None:
     """Ask ever more often as the end comes near: each answer costs the measured process a millisecond."""
-    deadline = time.monotonic() + RUN_S
+    children = [consumer.child for consumer in consumers]
     began = time.monotonic()
     while (seen := sum(consumer.metric("streamlake_consumed_records_total") for consumer in consumers)) < records:
-        if time.monotonic() > deadline:
+        if time.monotonic() - began > RUN_S:
             raise RuntimeError(f"streamlake: {seen:.0f} of {records} consumed after {RUN_S:.0f} s")
         left_s = (records - seen) / max(1.0, seen) * (time.monotonic() - began)
-        until = time.monotonic() + min(1.0, max(0.03, left_s / 2))
-        while time.monotonic() < until:
-            for consumer in consumers:
-                if not consumer.child.look():
-                    raise RuntimeError(f"streamlake consumer ended: {consumer.child.log.read_text()[-1500:]}")
-            time.sleep(0.02)
+        again = time.monotonic() + min(1.0, max(0.03, left_s / 2))
+        _until(children, lambda again=again: time.monotonic() >= again, RUN_S)  # type: ignore[misc]
