@@ -16,6 +16,7 @@ from tests.unit.domain.worlds import FORMATS, NOW, T0, open_log
 
 from streamlake.adapters.contract_catalog.odcs import OdcsContractCatalog
 from streamlake.adapters.object_store.filesystem import FilesystemObjectStore
+from streamlake.adapters.part_format.parquet import SCHEMA, ParquetPartFormat
 from streamlake.domain.model.envelope import INGESTION_ID, PRODUCER_SERVICE
 from streamlake.domain.model.positions import Lane, Offsets, TopicPartition
 from streamlake.domain.model.records import Header, RecordBatch
@@ -27,9 +28,10 @@ from streamlake.domain.use_cases.roll_up import parts_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/raw-zone.md").read_text()
-VIEWS, BY_DAY, TYPED, PER_EVENT, TWICE, ROLL_UPS, LINES = re.findall(
-    r"^```sql\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE
-)
+SQL = re.findall(r"^```sql\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+VIEWS, BY_DAY, TYPED, PER_EVENT, TWICE, ROLL_UPS, LINES = SQL[:7]
+PARQUET_VIEWS, PARQUET_BY_DAY, PARQUET_HEADERS = SQL[7:]
+EVERY_FORMAT = {**FORMATS, "parquet": ParquetPartFormat()}
 SOURCE = TopicPartition("streamlake.orders.raw", 0)
 TOPIC_ID = "memory-1"
 LANE = Lane(TOPIC_ID, 0)
@@ -39,6 +41,7 @@ HEADERS: list[Header] = [
     (PRODUCER_SERVICE, b"shop"),
     ("trace", b"\xff"),
     ("trace", None),
+    ("source", b"app"),
 ]
 
 
@@ -52,13 +55,18 @@ def order(number: int, amount: str) -> bytes:
 
 @pytest.fixture(params=["json", "json.gz"])
 def lake(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FilesystemObjectStore:
-    """Five orders on two days, the first sent twice, one record that is a dead letter, and a replay of one order."""
+    """What `land` lands, as lines."""
     monkeypatch.chdir(tmp_path)
+    return land(request.param)
+
+
+def land(part_format: str) -> FilesystemObjectStore:
+    """Five orders on two days, the first sent twice, one record that is a dead letter, and a replay of one order."""
     store = FilesystemObjectStore(Path("lake"))
     store.create_bucket()
     logs = PartLogs(
         lambda day: PartLog(
-            store, FORMATS, "orders", day, wanted_format=request.param, writer="test", max_part_bytes=10**7
+            store, EVERY_FORMAT, "orders", day, wanted_format=part_format, writer="test", max_part_bytes=10**7
         )
     )
     log = open_log()
@@ -89,6 +97,17 @@ def db(lake: FilesystemObjectStore) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(VIEWS)
+        yield connection
+
+
+@pytest.fixture
+def parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with the page's views of the same, landed as parquet."""
+    monkeypatch.chdir(tmp_path)
+    land("parquet")
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(PARQUET_VIEWS)
         yield connection
 
 
@@ -161,7 +180,7 @@ def test_a_line_break_in_a_payload_is_a_space_and_all_else_is_as_it_was(lake: Fi
 
 def test_headers_are_told_as_the_page_says(db: duckdb.DuckDBPyConnection) -> None:
     [(told,)] = db.execute('SELECT headers FROM orders_live WHERE "offset" = 0').fetchall()
-    assert json.loads(told) == {"trace": [{"base64": "/w=="}, None]}
+    assert json.loads(told) == {"trace": [{"base64": "/w=="}, None], "source": "app"}
 
 
 def test_a_part_says_of_itself_what_the_page_lists(lake: FilesystemObjectStore) -> None:
@@ -179,3 +198,38 @@ def test_the_roll_up_has_the_members_of_the_page(lake: FilesystemObjectStore) ->
     [total] = re.findall(r"^\| `totals\.live` \| (.*) of the live parts \|$", PAGE, re.MULTILINE)
     assert re.findall(r"`(\w+)`", total) == list(roll_up["totals"]["live"])
     assert list(roll_up["totals"]["replays"]) == ["back-1"]
+
+
+def test_parquet_has_the_columns_of_the_page_in_their_order() -> None:
+    assert first_cells("### Parquet") == SCHEMA.names
+
+
+def test_the_same_queries_run_over_parquet(parquet: duckdb.DuckDBPyConnection) -> None:
+    assert [row[:2] for row in parquet.execute(TYPED).fetchall()] == [
+        ("o-1", Decimal("99.90")),
+        ("o-1", Decimal("99.90")),
+        ("o-2", Decimal("0.10")),
+    ]
+    assert [row[1] for row in parquet.execute(PER_EVENT).fetchall()] == ["o-1", "o-2", "o-3", "o-4"]
+    assert parquet.execute(TWICE).fetchall() == []
+    assert parquet.execute(ROLL_UPS).fetchall() == [(DAYS[0], "parquet", 2, 3), (DAYS[1], "parquet", 1, 2)]
+
+
+def test_events_in_parquet_are_counted_by_day_without_replays(parquet: duckdb.DuckDBPyConnection) -> None:
+    rows = parquet.execute(PARQUET_BY_DAY).fetchall()
+    assert [row[:2] for row in rows] == [(DAYS[0], 3), (DAYS[1], 2)]
+    assert rows[0][2] == NOW
+    assert parquet.execute("SELECT count(*) FROM orders_rows").fetchall() == [(6,)]
+
+
+def test_headers_and_decimals_come_out_of_parquet(parquet: duckdb.DuckDBPyConnection) -> None:
+    assert parquet.execute(PARQUET_HEADERS).fetchall() == [
+        ("o-1", Decimal("99.90"), "app", [b"\xff", None]),
+        ("o-1", Decimal("99.90"), "app", [b"\xff", None]),
+        ("o-2", Decimal("0.10"), None, None),
+    ]
+
+
+def test_a_payload_in_parquet_is_the_text_that_was_sent(parquet: duckdb.DuckDBPyConnection) -> None:
+    [(text,)] = parquet.execute('SELECT payload FROM orders_live WHERE "offset" = 0').fetchall()
+    assert text.encode() == order(1, "99.90")
