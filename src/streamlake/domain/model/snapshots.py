@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -97,6 +97,7 @@ class Snapshot:
     days: dict[int, dict[TopicPartition, Rows]] = field(default_factory=dict)
     day_bytes: dict[int, int] = field(default_factory=dict)
     letters: list[Letter] = field(default_factory=list)
+    letter_days: set[int] = field(default_factory=set)
     records: int = 0
     memory: int = 0
     counted: bool = False
@@ -107,6 +108,10 @@ class Snapshot:
     """The parts that landing it has created so far."""
     lettered: list[tuple[Letter, Appended]] = field(default_factory=list)
     """The letters acknowledged so far, and where they are."""
+
+    def dates_with(self, days: Iterable[int]) -> int:
+        """How many dates it would span with these."""
+        return len(self.days.keys() | self.letter_days | set(days))
 
     def claims(self) -> dict[Lane, Offsets]:
         """What its parts may claim of each partition."""

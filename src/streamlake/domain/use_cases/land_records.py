@@ -179,7 +179,9 @@ class LandRecords:
         first, last = day_of(min(rows.timestamps)), day_of(max(rows.timestamps))
         if first is None or last is None:
             return False
-        return last - first + 1 + (len(self._open.days) if self._open else 0) <= MAX_DATES
+        return last - first < MAX_DATES and (
+            self._open is None or self._open.dates_with(range(first, last + 1)) <= MAX_DATES
+        )
 
     def _take_run(self, rows: Rows, owned: _Owned, now: float) -> list[Snapshot]:
         """Buffer good records that follow one another."""
@@ -201,7 +203,7 @@ class LandRecords:
         key, value, headers = batch.keys[index], batch.values[index], batch.headers[index]
         day = day_of(timestamp)
         sealed: list[Snapshot] = []
-        if self._open and day not in self._open.days and len(self._open.days) >= MAX_DATES:
+        if self._open and day is not None and self._open.dates_with([day]) > MAX_DATES:
             sealed += self.drain("dates")
         snapshot = self._take_in(source, owned, offset + 1, now)
         try:
@@ -210,6 +212,8 @@ class LandRecords:
             place = LetterSource(source.topic, owned.topic_id, source.partition, offset, timestamp)
             contract = self._judge.contract_of(fault)
             snapshot.letters.append(Letter(place, key, value, headers, fault, contract, day))
+            if day is not None:
+                snapshot.letter_days.add(day)
         else:
             _buffer(snapshot, row.day, row.as_rows(source, owned.topic_id, offset, timestamp))
         snapshot.records += 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from streamlake.domain.errors import AlreadyExists, ObjectMissing, PrefixDamaged
+from streamlake.domain.errors import AlreadyExists, ObjectMissing, PrefixDamaged, StoreUnavailable
 from streamlake.domain.model.parts import (
     MAX_METADATA_BYTES,
     Claims,
@@ -161,8 +161,8 @@ class PartLog:
         self.conflicts += 1
         try:
             found = self._store.describe(name)
-        except ObjectMissing:
-            return  # deleted in between; the next attempt creates it, and docs/raw-zone.md forbids such deletes
+        except ObjectMissing:  # deleted in between, which docs/raw-zone.md forbids
+            raise StoreUnavailable(f"{name}: was there, and then was not") from None
         self._absorb(found, _claims_of(found))
 
     def _absorb(self, found: ObjectInfo, info: PartInfo) -> None:
@@ -185,9 +185,15 @@ class PartLog:
                 self._store.create(name, body, content_type="application/json", metadata={})
                 settled = self._wanted_format
             except AlreadyExists:
-                settled = format_of_roll_up(name, self._store.read(name)[1])
+                settled = format_of_roll_up(name, self._read(name))
             self._format = self._known_format(settled)
         return self._format
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return self._store.read(name)[1]
+        except ObjectMissing:
+            raise StoreUnavailable(f"{name}: was there, and then was not") from None
 
     def _known_format(self, name: str) -> PartFormat:
         try:
