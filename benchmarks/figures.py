@@ -103,7 +103,7 @@ def verdict(landing: Landing, goals: Sequence[tuple[str, float | None, str, floa
     for name, value, sign, goal in goals:
         if value is not None:
             reached = value >= goal if sign == ">=" else value <= goal
-            told.append(f"{name} {value:,.2f}".removesuffix(".00") + f" ({'' if reached else 'NOT '}{sign} {goal:g})")
+            told.append(f"{name} {value:,.{0 if goal > 10 else 2}f} ({'' if reached else 'NOT '}{sign} {goal:g})")
     return "bench: " + "; ".join(told)
 
 

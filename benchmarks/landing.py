@@ -18,6 +18,8 @@ from tests.services.kafka import ServiceUnavailable, kafka
 
 from benchmarks.events import EVENT_BYTES, load
 from benchmarks.figures import ALONE, BARE, RESULTS, Landing, about, ours, table, verdict
+from benchmarks.peers import peers
+from benchmarks.plot import plot_landing
 from benchmarks.processes import Run
 from benchmarks.stage import Stage
 from benchmarks.systems import streamlake, yardstick
@@ -49,6 +51,7 @@ def main(arguments: Iterable[str]) -> int:
         say(e)
         return UNAVAILABLE
     landing.save(chosen.out / "landing.json")
+    plot_landing(landing, chosen.out / "landing.png")
     print(table(landing))
     print(conclusion(landing))
     return 0
@@ -69,6 +72,11 @@ def systems(landing: Landing, stage: Stage, formats: Iterable[str], folder: Path
             landing.absent[ours(name)] = "not built yet"
     if known:
         found[ours(known[0], 2)] = lambda: streamlake(stage, known[0], records, folder, processes=2)
+    for peer in peers():
+        if peer.missing is None:
+            found[peer.name] = lambda peer=peer: peer.run(stage, records, folder)  # type: ignore[misc]
+        else:
+            landing.absent[peer.name] = peer.missing
     return found
 
 

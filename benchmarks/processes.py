@@ -73,9 +73,13 @@ class Measured:
         for event in self._news():
             self.events.append(event)
             if event.get("event") == "reading" and self.began is None:
-                self.began, self.cpu_before = _epoch(event), self.cpu_s
+                self.begin(_epoch(event))
             elif event.get("event") == "committed":
                 self.done = _epoch(event)
+
+    def begin(self, at: float) -> None:
+        """What was used before counts as starting up."""
+        self.began, self.cpu_before = at, self.cpu_s
 
     def tail(self) -> str:
         """The end of its log."""

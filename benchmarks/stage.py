@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -42,6 +43,11 @@ class Bucket:
         made = httpx.post(f"{self.endpoint}/storage/v1/b?project=bench", json={"name": BUCKET}, timeout=30)
         if made.status_code not in (200, 409):
             raise RuntimeError(f"{self.endpoint}: create {BUCKET}: {made.status_code} {made.text}")
+
+    def last_created(self) -> float:
+        """When its newest object was created, epoch seconds."""
+        listed = httpx.get(f"{self.endpoint}/storage/v1/b/{BUCKET}/o", timeout=30).json()
+        return max(datetime.fromisoformat(item["timeCreated"]).timestamp() for item in listed["items"])
 
 
 @contextmanager
@@ -79,23 +85,35 @@ class Stage:
         asked = {TopicPartition(self.topic, n): LATEST for n in range(self.partitions)}
         return {place.partition: found.result().offset for place, found in self._admin.list_offsets(asked).items()}
 
-    def committed(self) -> dict[int, int]:
-        """What the group has committed of each partition."""
+    def committed(self, group: str | None = None) -> dict[int, int]:
+        """What the group (if not another one: the dataset's) has committed of each partition."""
         request = ConsumerGroupTopicPartitions(
-            self.group, [TopicPartition(self.topic, n) for n in range(self.partitions)]
+            group or self.group, [TopicPartition(self.topic, n) for n in range(self.partitions)]
         )
         [answer] = self._admin.list_consumer_group_offsets([request]).values()
         return {place.partition: place.offset for place in answer.result().topic_partitions or []}
 
-    def is_landed(self) -> bool:
+    def is_landed(self, group: str | None = None) -> bool:
         """Is everything committed?"""
-        return self.committed() == self.ends()
+        try:
+            return self.committed(group) == self.ends()
+        except KafkaException:  # a group that is just being made
+            return False
 
-    def forget_group(self) -> None:
+    def is_assigned(self, group: str) -> bool:
+        """Has any member of the group got a partition?"""
+        [answer] = self._admin.describe_consumer_groups([group]).values()
+        try:
+            members = answer.result().members
+        except KafkaException:
+            return False
+        return any(member.assignment.topic_partitions for member in members)
+
+    def forget_group(self, group: str | None = None) -> None:
         """Delete the group: the next run begins at the log's start."""
         deadline = time.monotonic() + GROUP_GONE_S
         while True:
-            [done] = self._admin.delete_consumer_groups([self.group]).values()
+            [done] = self._admin.delete_consumer_groups([group or self.group]).values()
             try:
                 done.result()
                 return
