@@ -23,18 +23,18 @@ from streamlake.domain.errors import (
     WorldFault,
 )
 from streamlake.domain.model.contracts import consumer_group, raw_topic
-from streamlake.domain.model.positions import Lane, Position, TopicPartition, Watermarks
+from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import RecordBatch
 from streamlake.domain.model.snapshots import Snapshot, commit_metadata
-from streamlake.domain.model.times import epoch_ms, rfc3339
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.event_log import LogAdmin, LogSubscriber, Subscription, SubscriptionListener
 from streamlake.domain.use_cases.circuit_breaker import CircuitOpen
-from streamlake.domain.use_cases.control import HALTED, Control, Decision
+from streamlake.domain.use_cases.control import HALTED, Control
 from streamlake.domain.use_cases.land_records import LandRecords, LandSnapshots
 from streamlake.domain.use_cases.start_positions import Gap, Start, StartPositions
+from streamlake.entrypoints.halts import Halts, TruncationWatch
 from streamlake.entrypoints.landing_telemetry import LandingTelemetry
-from streamlake.entrypoints.landing_thread import PROBE_S, LandingThread, backoff_s
+from streamlake.entrypoints.landing_thread import PROBE_S, LandingThread, Settled, backoff_s
 
 POLL_S = 0.2
 POLL_BYTES = 16 * 1024 * 1024
@@ -48,9 +48,6 @@ REASSERT_S = 60.0
 REVOKE_S = 5.0
 DRAIN_S = 15.0
 COMMIT_RETRY_S = 1.0
-TRUNCATION_S = 60.0
-"""A claim may be ahead of a high watermark asked for a moment earlier, or of a follower's; not for so long."""
-
 RESUME_BELOW = 0.75
 """Paused by the memory budget, polling goes on once use is below this share of it."""
 
@@ -89,10 +86,7 @@ class DatasetConsumer(SubscriptionListener):
 
     def __init__(self, dataset: str, parts: ConsumerParts, budget: MemoryBudget) -> None:
         self.dataset = dataset
-        self.halted: dict[TopicPartition, str] = {}
-        """Partitions that do not go on, and why."""
-        self.missing: list[str] = []
-        """Topics that the watcher did not find."""
+        self._missing: list[str] = []
         self._topic = raw_topic(dataset)
         self._parts = parts
         self._core = parts.core
@@ -103,16 +97,14 @@ class DatasetConsumer(SubscriptionListener):
         self._in_flight: list[Snapshot] = []
         self._owned: set[TopicPartition] = set()
         self._undecided: dict[TopicPartition, float] = {}
-        self._unrecorded: dict[TopicPartition, tuple[str, str]] = {}
         self._topic_ids: dict[TopicPartition, str] = {}
-        self._beyond: dict[TopicPartition, float] = {}
-        self._cut_short: dict[TopicPartition, PositionLost] = {}
+        self._halts = Halts(dataset, parts.control, parts.clock, parts.telemetry)
+        self._truncation = TruncationWatch(parts.landing.part_logs.live_end)
         self._attempts: dict[TopicPartition, int] = {}
         self._to_commit: dict[TopicPartition, Position] = {}
         self._committed: dict[TopicPartition, Position] = {}
         self._next_commit = 0.0
         self._next_reassert = 0.0
-        self._next_record = 0.0
         self._paused = False
         self._log_trouble: str | None = None
         self._poll_records = FIRST_POLL_RECORDS
@@ -120,10 +112,15 @@ class DatasetConsumer(SubscriptionListener):
         self._subscription: Subscription
 
     @property
+    def halted(self) -> Mapping[TopicPartition, str]:
+        """Partitions that do not go on, and why."""
+        return self._halts.reasons
+
+    @property
     def troubles(self) -> list[str]:
         """Why this dataset is not ready, in words; empty if it is."""
         found = [f"{source}: {why}" for source, why in sorted(self.halted.items())]
-        found += [f"{topic}: does not exist; `streamlake topics provision` makes it" for topic in self.missing]
+        found += [f"{topic}: does not exist; `streamlake topics provision` makes it" for topic in self._missing]
         if self._log_trouble:
             found.append(f"{self.dataset}: {self._log_trouble}")
         if self._landing.trouble:
@@ -169,7 +166,7 @@ class DatasetConsumer(SubscriptionListener):
         if self._landing.fatal is not None:
             raise self._landing.fatal
         self._heed_watch()
-        self._record_halts(now)
+        self._halts.record(now)
         self._decide_starts(now)
         self._respect_budget()
         self._commit(now)
@@ -195,63 +192,34 @@ class DatasetConsumer(SubscriptionListener):
 
     def _settle(self) -> None:
         while not self._landing.settled.empty():
-            done = self._landing.settled.get()
-            self._in_flight.remove(done.snapshot)
-            if done.fault is None:
-                self._to_commit.update(self._core.settled(done.snapshot))
-            else:
-                self._give_up(done.snapshot, done.fault)
+            self._settle_one(self._landing.settled.get())
 
-    def _give_up(self, snapshot: Snapshot, fault: OperatorFault) -> None:
-        """Nothing of this snapshot may be committed. Whose fault it is halts; the others are read again."""
-        sources = self._core.still_owned(snapshot)
-        if not isinstance(fault, CircuitOpen):
-            self._halt(sources, fault)
+    def _settle_one(self, done: Settled) -> None:
+        self._in_flight.remove(done.snapshot)
+        if done.fault is None:
+            self._to_commit.update(self._core.settled(done.snapshot))
+            return
+        # Nothing of this snapshot may be committed. Whose fault it is halts; the others are read again.
+        sources = self._core.still_owned(done.snapshot)
+        if not isinstance(done.fault, CircuitOpen):
+            self._halt(sources, done.fault)
             return
         self._core.forget(sources)
         self._undecided.update(dict.fromkeys(sources, 0.0))
-        if fault.source in sources:
-            self._halt([fault.source], fault)
-            self._unrecorded[fault.source] = (fault.topic_id, str(fault))
+        if done.fault.source in sources:
+            self._halt([done.fault.source], done.fault)
+            self._halts.to_record(done.fault.source, done.fault.topic_id, done.fault)
 
-    def watch(self, marks: Mapping[TopicPartition, Watermarks]) -> None:
-        """Compare what has landed with what the log holds; the watcher's thread calls this every few seconds.
-
-        A claim that stays beyond the high watermark means that the log was cut short (an unclean election, a restored
-        broker): it would give the same offsets again, to other records.
-        """
-        now = self._clock.monotonic()
-        for source, mark in marks.items():
-            topic_id = self._topic_ids.get(source)
-            end = self._parts.landing.part_logs.live_end(Lane(topic_id, source.partition)) if topic_id else 0
-            if topic_id is None or end <= mark.high:
-                self._beyond.pop(source, None)
-            elif now - self._beyond.setdefault(source, now) >= TRUNCATION_S:
-                self._cut_short[source] = PositionLost(
-                    f"{source}: landed up to {end}, but the log ends at {mark.high}: it was cut short; recreate it"
-                )
+    def watch(self, marks: Mapping[TopicPartition, Watermarks], missing: list[str]) -> None:
+        """What the watcher's thread sees every few seconds: watermarks, and topics that do not exist."""
+        self._missing = missing
+        self._truncation.compare(self._topic_ids, marks, self._clock.monotonic())
 
     def _heed_watch(self) -> None:
-        while self._cut_short:
-            source, fault = self._cut_short.popitem()
+        for source, fault in self._truncation.take().items():
             if source in self._owned and source not in self.halted:
-                self._unrecorded[source] = (self._topic_ids[source], str(fault))
+                self._halts.to_record(source, self._topic_ids[source], fault)
                 self._halt([source], fault)
-
-    def _record_halts(self, now: float) -> None:
-        """A tripped breaker, and a log cut short, survive restarts; until that is recorded, this process remembers."""
-        if now < self._next_record:
-            return
-        for source, (topic_id, reason) in list(self._unrecorded.items()):
-            moment = self._clock.now()
-            decision = Decision(HALTED, topic_id, reason, "consumer", rfc3339(moment))
-            try:
-                self._parts.control.decide(self.dataset, source.partition, decision, epoch_ms(moment))
-            except StreamLakeError as trouble:
-                self.telemetry.log_trouble(trouble)
-                self._next_record = now + COMMIT_RETRY_S
-                return
-            del self._unrecorded[source]
 
     def _commit(self, now: float) -> None:
         """Positions reach this point only when every record below them is in the raw zone or the dead-letter topic."""
@@ -282,8 +250,7 @@ class DatasetConsumer(SubscriptionListener):
                 done = self._landing.settled.get(timeout=min(left, 0.5))
             except queue.Empty:
                 continue
-            self._landing.settled.put(done)
-            self._settle()
+            self._settle_one(done)
         self._next_commit = 0.0
         self._commit(self._clock.monotonic())
 
@@ -326,10 +293,9 @@ class DatasetConsumer(SubscriptionListener):
         self._core.forget(partitions)
         for source in partitions:
             self._owned.discard(source)
-            self.halted.pop(source, None)
+            self._halts.clear(source)
             self._undecided.pop(source, None)
             self._topic_ids.pop(source, None)
-            self._unrecorded.pop(source, None)
             self._attempts.pop(source, None)
             self._to_commit.pop(source, None)
             self._committed.pop(source, None)
@@ -339,14 +305,13 @@ class DatasetConsumer(SubscriptionListener):
         self._core.forget(sources)
         self._subscription.pause(list(sources))
         for source in sources:
-            self.halted[source] = f"{type(fault).__name__}: {fault}"
             self._undecided[source] = self._clock.monotonic() + PROBE_S
             self._to_commit.pop(source, None)
             self._committed.pop(source, None)
-        self.telemetry.halted(sources, fault)
+        self._halts.note(sources, fault)
 
     def _decide_starts(self, now: float) -> None:
-        due = [source for source, at in self._undecided.items() if at <= now and source not in self._unrecorded]
+        due = [source for source, at in self._undecided.items() if at <= now and not self._halts.is_unrecorded(source)]
         if not due:
             return
         try:
@@ -384,7 +349,7 @@ class DatasetConsumer(SubscriptionListener):
             self._subscription.resume([source])
         del self._undecided[source]
         self._attempts.pop(source, None)
-        self.halted.pop(source, None)
+        self._halts.clear(source)
         if committed is not None and committed.metadata == commit_metadata(topic_id):
             self._committed[source] = committed
         self.telemetry.started(source, decided)

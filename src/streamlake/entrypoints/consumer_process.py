@@ -78,12 +78,12 @@ def _watch(consumers: Sequence[DatasetConsumer], admin: LogAdmin, clock: Clock) 
     for consumer in consumers:
         positions = consumer.positions
         try:
-            marks = admin.watermarks(sorted(consumer.owned))
-            consumer.missing = missing_topics(consumer.dataset, admin)
+            missing = missing_topics(consumer.dataset, admin)
+            marks = {} if raw_topic(consumer.dataset) in missing else admin.watermarks(sorted(consumer.owned))
         except (WorldFault, OperatorFault):
             continue  # the loop itself says what is the matter
         consumer.telemetry.lag(positions, marks, epoch_ms(clock.now()))
-        consumer.watch(marks)
+        consumer.watch(marks, missing)
 
 
 def missing_topics(dataset: str, admin: LogAdmin) -> list[str]:

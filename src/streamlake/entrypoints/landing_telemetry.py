@@ -38,7 +38,7 @@ class LandingMetrics(Metrics):
         self.parts = Counter(
             "streamlake_parts", "Parts created, by why they were rolled", ["dataset", "reason"], registry=own
         )
-        self.conflicts = Gauge(
+        self.conflicts = Counter(
             "streamlake_part_conflicts", "Slots found taken by another writer", ["dataset"], registry=own
         )
         self.letters = Counter(
@@ -71,8 +71,9 @@ class LandingTelemetry:
 
     # The landing thread's
 
-    def landed(self, snapshot: Snapshot, parts_before: int, letters_before: int) -> None:
+    def landed(self, snapshot: Snapshot, parts_before: int, letters_before: int, conflicts_before: int) -> None:
         """What one attempt has landed and lettered."""
+        self._metrics.conflicts.labels(self._dataset).inc(snapshot.conflicts - conflicts_before)
         metrics, dataset = self._metrics, self._dataset
         for part in snapshot.parts[parts_before:]:
             metrics.landed.labels(dataset).inc(part.info.records)
@@ -111,10 +112,6 @@ class LandingTelemetry:
     def roll_up_trouble(self, name: str, fault: StreamLakeError) -> None:
         """A roll-up could not be written; landing is not touched by that."""
         self._log.warning("roll-up not written", write_path=name, fault=type(fault).__name__, error=str(fault))
-
-    def conflicts(self, count: int) -> None:
-        """How many slots this process found taken so far."""
-        self._metrics.conflicts.labels(self._dataset).set(count)
 
     # The poll thread's
 

@@ -95,7 +95,7 @@ class LandingThread:
     def _land(self, snapshot: Snapshot) -> None:
         attempt = 0
         while not self._abandoned.is_set():
-            parts, letters = len(snapshot.parts), len(snapshot.lettered)
+            before = len(snapshot.parts), len(snapshot.lettered), snapshot.conflicts
             try:
                 self._landing.land(snapshot, self._clock.now())
             except WorldFault as fault:
@@ -114,10 +114,10 @@ class LandingThread:
                 self._trouble(fault, wait)
             else:
                 self.trouble = None
-                self._telemetry.landed(snapshot, parts, letters)
+                self._telemetry.landed(snapshot, *before)
                 self.settled.put(Settled(snapshot))
                 return
-            self._telemetry.landed(snapshot, parts, letters)
+            self._telemetry.landed(snapshot, *before)
             attempt += 1
             self._abandoned.wait(wait)
 

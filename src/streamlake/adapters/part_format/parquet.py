@@ -74,7 +74,7 @@ _REPEATING = [
 _PRUNING = ["schema_version", "ingestion_id", "ingested_at", "partition", "offset", "timestamp", "key", "replay_id"]
 """Columns with statistics, by which readers leave row groups out."""
 
-ROW_GROUP = 122_880
+ROW_GROUP = 49152
 """DuckDB's own size of a row group; of usual events well above the 16 MiB that BigQuery asks for."""
 
 _BATCH = 8192
@@ -95,27 +95,18 @@ class ParquetPartFormat(PartFormat):
     content_type = "application/vnd.apache.parquet"
 
     def encode(self, dataset: str, rows: Sequence[Rows], replay_id: str | None) -> EncodedPart:
-        count = sum(map(len, rows))
-        ingested_at, ingested_at_text = _moments(_column([chunk.ingested_ats for chunk in rows], pa.string()))
-        told = {
-            "dataset": pa.repeat(dataset, count),
-            "schema_version": _column([chunk.schema_versions for chunk in rows], pa.string()),
-            "ingestion_id": _column([chunk.ingestion_ids for chunk in rows], pa.string()),
-            "producer_service": _column([chunk.producer_services for chunk in rows], pa.string()),
-            "ingested_at": ingested_at,
-            "ingested_at_text": ingested_at_text,
-            "topic": pa.concat_arrays([pa.repeat(chunk.source.topic, len(chunk)) for chunk in rows]),
-            "partition": pa.concat_arrays(
-                [pa.repeat(pa.scalar(chunk.source.partition, pa.int32()), len(chunk)) for chunk in rows]
-            ),
-            "offset": _column([chunk.offsets for chunk in rows], pa.int64()),
-            "timestamp": _column([chunk.timestamps for chunk in rows], SCHEMA.field("timestamp").type),
-            "key": _column([chunk.keys for chunk in rows], pa.string()),
-            "headers": _maps(chain.from_iterable(chunk.headers for chunk in rows), count),
-            "replay_id": pa.repeat(pa.scalar(replay_id, pa.string()), count),
-            "payload": _column([chunk.payloads for chunk in rows], pa.large_string()),
-        }
-        body = _file(pa.Table.from_pydict(told, schema=SCHEMA))
+        sink = pa.BufferOutputStream()
+        with pq.ParquetWriter(
+            sink,
+            SCHEMA,
+            compression="zstd",
+            use_dictionary=_REPEATING,
+            write_statistics=_PRUNING,
+            store_schema=False,
+        ) as writer:
+            for group in _groups(rows):
+                writer.write_table(_table(dataset, group, replay_id), ROW_GROUP)
+        body: bytes = sink.getvalue().to_pybytes()
         return EncodedPart(body, base64.b64encode(google_crc32c.Checksum(body).digest()).decode())
 
     def envelopes(self, body: bytes) -> Iterator[bytes]:
@@ -123,23 +114,48 @@ class ParquetPartFormat(PartFormat):
             yield from _envelopes(batch)
 
 
+def _groups(rows: Iterable[Rows]) -> Iterator[list[Rows]]:
+    """The rows by row group: only one of these is in memory as columns at a time."""
+    group: list[Rows] = []
+    room = ROW_GROUP
+    for chunk in rows:
+        start = 0
+        while len(chunk) - start >= room:
+            yield [*group, chunk.pick(range(start, start + room))]
+            group, start, room = [], start + room, ROW_GROUP
+        if start < len(chunk):
+            group.append(chunk.pick(range(start, len(chunk))) if start else chunk)
+            room -= len(chunk) - start
+    if group:
+        yield group
+
+
+def _table(dataset: str, rows: Sequence[Rows], replay_id: str | None) -> Any:
+    count = sum(map(len, rows))
+    ingested_at, ingested_at_text = _moments(_column([chunk.ingested_ats for chunk in rows], pa.string()))
+    columns = {
+        "dataset": pa.repeat(dataset, count),
+        "schema_version": _column([chunk.schema_versions for chunk in rows], pa.string()),
+        "ingestion_id": _column([chunk.ingestion_ids for chunk in rows], pa.string()),
+        "producer_service": _column([chunk.producer_services for chunk in rows], pa.string()),
+        "ingested_at": ingested_at,
+        "ingested_at_text": ingested_at_text,
+        "topic": pa.concat_arrays([pa.repeat(chunk.source.topic, len(chunk)) for chunk in rows]),
+        "partition": pa.concat_arrays(
+            [pa.repeat(pa.scalar(chunk.source.partition, pa.int32()), len(chunk)) for chunk in rows]
+        ),
+        "offset": _column([chunk.offsets for chunk in rows], pa.int64()),
+        "timestamp": _column([chunk.timestamps for chunk in rows], SCHEMA.field("timestamp").type),
+        "key": _column([chunk.keys for chunk in rows], pa.string()),
+        "headers": _maps(chain.from_iterable(chunk.headers for chunk in rows)),
+        "replay_id": pa.repeat(pa.scalar(replay_id, pa.string()), count),
+        "payload": _column([chunk.payloads for chunk in rows], pa.large_string()),
+    }
+    return pa.Table.from_pydict(columns, schema=SCHEMA)
+
+
 def _column(values: Sequence[Sequence[object]], kind: Any) -> Any:
     return pa.array(values[0] if len(values) == 1 else [*chain.from_iterable(values)], kind)
-
-
-def _file(table: Any) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        row_group_size=ROW_GROUP,
-        compression="zstd",
-        use_dictionary=_REPEATING,
-        write_statistics=_PRUNING,
-        store_schema=False,
-    )
-    body: bytes = sink.getvalue().to_pybytes()
-    return body
 
 
 def _moments(texts: Any) -> tuple[Any, Any]:
@@ -167,7 +183,7 @@ def _moment(text: str) -> datetime | None:
     return moment
 
 
-def _maps(headers: Iterable[Sequence[Header]], count: int) -> Any:
+def _maps(headers: Iterable[Sequence[Header]]) -> Any:
     """Name -> values in the record's order. A map must not repeat a key (DuckDB refuses it), a record may."""
     starts, names, ends, values = [0], [], [0], []
     for each in headers:

@@ -106,6 +106,8 @@ class Snapshot:
     """Why it was sealed: bytes, records, age, dates, memory, revoked, shutdown."""
     parts: list[LandedPart] = field(default_factory=list)
     """The parts that landing it has created so far."""
+    conflicts: int = 0
+    """How often a slot was found taken by another writer."""
     lettered: list[tuple[Letter, Appended]] = field(default_factory=list)
     """The letters acknowledged so far, and where they are."""
 

@@ -276,12 +276,16 @@ class LandSnapshots:
         damaged: list[PrefixDamaged] = []
         for day in sorted(snapshot.days):
             rows = list(snapshot.days[day].values())
+            log = self.part_logs.of(iso_date(day))
+            conflicts = log.conflicts
             try:
-                self.part_logs.of(iso_date(day)).land(rows, claims, snapshot.parts.append)
+                log.land(rows, claims, snapshot.parts.append)
             except PrefixDamaged as fault:
                 damaged.append(fault)  # the other dates are sound: land them first
             else:
                 del snapshot.days[day]
+            finally:
+                snapshot.conflicts += log.conflicts - conflicts
         if damaged:
             raise damaged[0]
 
