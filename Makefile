@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test lint unit integration bench profile shapes torture lock clean
+.PHONY: help demo demo-kafka test lint unit integration bench profile shapes torture simulate mutants lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2}'
@@ -38,6 +38,13 @@ bench: $(VENV)/.dev  ## landing speed beside consume() alone, a bare loop and ev
 
 profile: $(VENV)/.dev  ## where landing's CPU time goes, by stage, thread and line
 	@$(BIN)/python -m benchmarks.profile
+
+SEEDS ?= 1000
+simulate: $(VENV)/.dev  ## the real landing core in SEEDS simulated worlds: nothing lost, nothing twice
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+mutants: $(VENV)/.dev  ## every wrong protocol there is, and the seed that kills it
+	@$(BIN)/python -m tests.simulation.registry
 
 lint: $(VENV)/.dev  ## style, types, layers, contracts of the files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo >/dev/null && echo "lint: passed"

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -34,7 +34,7 @@ class Fate(Enum):
     DENIED = "denied"
 
 
-class Task(greenlet):
+class Task(greenlet):  # type: ignore[misc]  # greenlet has no types
     """One thread of a process. It runs until its next effect."""
 
     def __init__(self, process: Process, name: str, run: Callable[[], None]) -> None:
@@ -69,6 +69,11 @@ def effect(kind: str, target: str, apply: Callable[..., T], *arguments: Any) -> 
     task = cast(Task, getcurrent())
     task.kind, task.target, task.apply, task.arguments = kind, target, apply, arguments
     return cast(T, task.parent.switch())
+
+
+def current() -> Task:
+    """The task that is running."""
+    return cast(Task, getcurrent())
 
 
 def wait(ready: Callable[[], bool] | None = None) -> None:

@@ -22,7 +22,7 @@ transactions leave them; `NO_DATE` has no timestamp."""
 START = {GOOD: b'{"id":"', DISPUTED: b'{"di":"', BAD: b'{"no":"', NO_DATE: b'{"id":"', MARKER: b"marker"}
 
 
-class Broken(Exception):  # noqa: N818 - named like a verdict
+class Broken(Exception):
     """A promise was broken, seen while it happened."""
 
 
@@ -48,6 +48,10 @@ class LaneFacts:
     disturbed: bool = False
     """A gap here has a cause: a reset ahead, or retention together with a reset."""
 
+    second_life: bool = False
+    """The topic had a predecessor of the same name. A snapshot of both is dropped, what was sealed after it lands, and
+    then what was dropped is read again: out of order, though once."""
+
     def advance(self) -> int:
         """The end of what is done without a hole."""
         at, end = self.done_to, len(self.kinds)
@@ -62,10 +66,6 @@ class LaneFacts:
         while end and self.kinds[end - 1] == MARKER:
             end -= 1
         return end
-
-    def has_markers(self) -> bool:
-        """The start rule finds no claim for a marker whose neighbours were all lettered: it may halt there."""
-        return MARKER in self.kinds
 
     def date_of(self, offset: int) -> str:
         return DATES[self.days[offset]]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.choices import Choices
 from tests.simulation.effects import effect
 from tests.simulation.facts import DATASET, MARKER, PARTITIONS, Facts
+from tests.simulation.ports import VisibleReader, picked
 from tests.simulation.witness import Witness
 
 from streamlake.adapters.event_log.memory import MemoryEventLog
@@ -45,7 +46,7 @@ class Group:
         """Refuse the commits of strangers, and tell everybody at once what is lost."""
         self.store = log._store
         self.admin = log.admin()
-        self.reader = log.reader()
+        self.reader = VisibleReader(log, facts)
 
     def move(self, source: TopicPartition, to: Process, *, by_force: bool) -> None:
         """Give a partition to a member. By force its holder is not asked."""
@@ -80,16 +81,13 @@ class Group:
         if not partition.low <= start <= partition.high:
             raise PositionLost(f"{source}: {start} is outside of [{partition.low}, {partition.high}]")
         kinds = self.facts.lanes[Lane(self.topic_id(), source.partition)].kinds
-        end = min(start + most, partition.high)
-        while start < end and MARKER in kinds[start:end]:
-            offsets = [offset for offset in range(start, end) if kinds[offset] != MARKER]
-            if offsets:
-                found = [partition.batch(source, offset, offset + 1) for offset in offsets]
-                rows = [(each.timestamps[0], each.keys[0], each.values[0], each.headers[0]) for each in found]
-                timestamps, keys, values, headers = zip(*rows, strict=True)
-                return RecordBatch(source, offsets, timestamps, keys, values, headers)
-            start, end = end, min(end + most, partition.high)
-        return partition.batch(source, start, end) if start < end else None
+        while start < partition.high:
+            end = min(start + most, partition.high)
+            wanted = [at for at, kind in enumerate(kinds[start:end]) if kind != MARKER]
+            if wanted:
+                return picked(partition.batch(source, start, end), wanted)
+            start = end
+        return None
 
     def topic_id(self) -> str:
         """The raw topic's id now. Raises `TopicMissing`."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.simulation.facts import DATASET
+from tests.simulation.facts import DATASET, Broken
 from tests.simulation.group import GROUP
-from tests.simulation.witness import Broken
+from tests.simulation.process import FORMATS
 
+from streamlake.domain.errors import PositionLost
 from streamlake.domain.model.positions import Lane, Position
 from streamlake.domain.use_cases.start_positions import Gap, StartPositions
 
@@ -25,12 +26,19 @@ def mend_halts(world: World) -> None:
             if not why.startswith("PositionLost"):
                 continue
             marks = group.admin.watermarks([source])[source]
-            decided = starts.decide(source, topic_id, marks, group.committed().get(source))
+            facts = world.facts.lanes[Lane(topic_id, source.partition)]
+            try:
+                decided = starts.decide(source, topic_id, marks, group.committed().get(source))
+            except PositionLost as lost:
+                if not facts.disturbed:
+                    raise Broken(f"{source}: halted for no reason: {lost}") from lost
+                world.tell(f"an operator resets {source}, which was beyond the end, to {marks.low}")
+                group.admin.alter_group_offsets(GROUP, {source: Position(marks.low)})
+                continue
             if not isinstance(decided, Gap):
                 continue
-            facts = world.facts.lanes[Lane(topic_id, source.partition)]
             if decided.replaced_topic_id is None:
-                if not facts.disturbed and not facts.has_markers():
+                if not facts.disturbed:
                     raise Broken(f"{source}: halted at [{decided.start}, {decided.end}) for no reason")
                 if decided.end <= facts.reset_to and world.choices.chance(0.5):
                     world.tell(f"an operator resets {source} back to {decided.start}")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tests.simulation.effects import effect
-from tests.simulation.facts import DATASET
+from tests.simulation.effects import current, effect
+from tests.simulation.facts import DATASET, MARKER, Facts
 from tests.simulation.witness import Witness
 
 from streamlake.adapters.event_log.memory import MemoryEventLog
 from streamlake.adapters.object_store.memory import MemoryObjectStore
 from streamlake.domain.errors import NotStored
 from streamlake.domain.model.parts import parse_part_name, raw_folder
-from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
+from streamlake.domain.model.positions import Lane, Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import AppendOutcome, OutgoingRecord, RecordBatch
 from streamlake.domain.ports.event_log import GroupInfo, LogAdmin, LogReader, LogWriter, TopicInfo, TopicSpec
 from streamlake.domain.ports.object_store import ObjectInfo, ObjectStore
@@ -28,7 +28,7 @@ class SimulatedStore(ObjectStore):
         self._witness = witness
         self._page = page
         self.seen: dict[str, int] = {}
-        """Date -> the newest part that this process has been shown there."""
+        """Date -> the newest part that this process' landing thread has been shown there."""
 
     def create(
         self, name: str, body: bytes, *, content_type: str, metadata: Mapping[str, str], crc32c: str | None = None
@@ -57,7 +57,7 @@ class SimulatedStore(ObjectStore):
     def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
         newest: ObjectInfo | None = None
         while True:
-            found = effect("list", prefix, lambda: list(self._store.list(prefix, start=start)))
+            found = effect("list", prefix, self._list, prefix, start)
             page = found[: self._page]
             yield from page
             for info in page:
@@ -69,8 +69,11 @@ class SimulatedStore(ObjectStore):
             start = page[-1].name + "\0"
         if newest is not None:
             self._shown(newest)
-        elif prefix.endswith("/part-"):
+        elif prefix.endswith("/part-") and _lands():
             self.seen.setdefault(prefix[_DATE_AT : _DATE_AT + 10], 0)
+
+    def _list(self, prefix: str, start: str) -> Sequence[ObjectInfo]:
+        return [*self._store.list(prefix, start=start)]
 
     def folders(self, prefix: str) -> Sequence[str]:
         return effect("folders", prefix, self._store.folders, prefix)
@@ -80,10 +83,15 @@ class SimulatedStore(ObjectStore):
 
     def _shown(self, info: ObjectInfo) -> ObjectInfo:
         name = parse_part_name(info.name)
-        if name is not None:
+        if name is not None and _lands():
             date = info.name[_DATE_AT : _DATE_AT + 10]
             self.seen[date] = max(self.seen.get(date, 0), name.number)
         return info
+
+
+def _lands() -> bool:
+    """The start rule lists parts too, on the poll thread, and does not tell the part logs."""
+    return current().name == "land"
 
 
 class SimulatedWriter(LogWriter):
@@ -159,12 +167,43 @@ class SimulatedAdmin(LogAdmin):
         """Nothing is held."""
 
 
-class SimulatedReader(LogReader):
-    """Bounded reads: of dead letters by the start rule, of the raw topic by a replay."""
+class VisibleReader(LogReader):
+    """The log in memory, without the markers that no reader ever sees."""
 
-    def __init__(self, log: MemoryEventLog) -> None:
+    def __init__(self, log: MemoryEventLog, facts: Facts) -> None:
         self._reader = log.reader()
+        self._admin = log.admin()
+        self._facts = facts
 
     def read(self, source: TopicPartition, start: int, until: int) -> Iterator[RecordBatch]:
-        batches = effect("read log", str(source), lambda: list(self._reader.read(source, start, until)))
-        return iter(batches)
+        batches = self._reader.read(source, start, until)
+        info = self._admin.topics([source.topic]).get(source.topic)
+        facts = self._facts.lanes.get(Lane(info.topic_id if info else "", source.partition))
+        for batch in batches:
+            wanted = [at for at, offset in enumerate(batch.offsets) if not facts or facts.kinds[offset] != MARKER]
+            if wanted:
+                yield picked(batch, wanted)
+
+
+def picked(batch: RecordBatch, wanted: Sequence[int]) -> RecordBatch:
+    """The records at these indexes."""
+    if len(wanted) == len(batch):
+        return batch
+    return RecordBatch(
+        batch.source,
+        [batch.offsets[at] for at in wanted],
+        [batch.timestamps[at] for at in wanted],
+        [batch.keys[at] for at in wanted],
+        [batch.values[at] for at in wanted],
+        [batch.headers[at] for at in wanted],
+    )
+
+
+class SimulatedReader(LogReader):
+    """Bounded reads: of dead letters and rows by the start rule, of the raw topic by a replay."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
+
+    def read(self, source: TopicPartition, start: int, until: int) -> Iterator[RecordBatch]:
+        return iter(effect("read log", str(source), lambda: list(self._reader.read(source, start, until))))

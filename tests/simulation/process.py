@@ -158,7 +158,7 @@ class Process:
         self._around = around
         self.store = SimulatedStore(around.bucket, around.witness, character.page)
         self.admin = SimulatedAdmin(around.log)
-        self.reader = SimulatedReader(around.log)
+        self.reader = SimulatedReader(around.group.reader)
 
     def _part_logs(self) -> PartLogs:
         kind: type[PartLog] = PartLog
@@ -200,7 +200,9 @@ class ConsumerProcess(Process):
         self.consumer = DatasetConsumer(DATASET, parts, MemoryBudget(10**9))
         self.consumer._subscription = SimulatedSubscription(group, self, self.consumer, character.poll_records)
         self.landing: Any = self.consumer._landing
-        self.landing.settled, self.landing._inbox, self.landing._abandoned = Queue(), Queue(), Event()
+        swapped: dict[str, Any] = {"settled": Queue(), "_inbox": Queue(), "_abandoned": Event()}
+        for attribute, waiting in swapped.items():
+            setattr(self.landing, attribute, waiting)
         self.tasks = [Task(self, "poll", self._poll), Task(self, "land", self.landing._run)]
 
     @property

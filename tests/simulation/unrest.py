@@ -11,10 +11,10 @@ from tests.simulation.facts import PARTITIONS, LaneFacts
 from tests.simulation.group import GROUP, RAW, SOURCES
 from tests.simulation.operator import mend_halts
 from tests.simulation.process import ConsumerProcess, Process, ReplayPlan, ReplayProcess
+from tests.simulation.verdict import reached
 
 from streamlake.domain.errors import StreamLakeError, TopicMissing
 from streamlake.domain.model.positions import Lane, Position
-from streamlake.domain.model.snapshots import commit_metadata
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -281,12 +281,10 @@ def at_rest(world: World) -> bool:
     """Is everything landed and committed? Looks after halts on the way; and once regresses commits a last time."""
     mend_halts(world)
     topic_id = world.group.topic_id()
-    metadata = commit_metadata(topic_id)
     committed = world.group.committed()
     for source in SOURCES:
         end = world.facts.lanes[Lane(topic_id, source.partition)].end()
-        position = committed.get(source)
-        if end and (position is None or position.offset < end or position.metadata != metadata):
+        if not reached(committed.get(source), end, topic_id):
             return False
     if any(isinstance(each, ReplayProcess) for each in world.processes) or not all(e.idle for e in world.consumers):
         return False

@@ -1,4 +1,4 @@
-"""A world: a log, a bucket, a group, and processes that a seeded scheduler runs, breaks, and in the end leaves in peace.
+"""A world: a log, a bucket, a group, and processes that a seeded scheduler runs, breaks, and leaves in peace.
 
 chaos   every step either something happens to the world, or one process gets on by one effect
 peace   faults end, everybody lives, partitions have one owner each; the world must converge
@@ -13,7 +13,19 @@ from typing import Any
 from tests.simulation import unrest
 from tests.simulation.choices import Choices
 from tests.simulation.effects import Fate, Task
-from tests.simulation.facts import BAD, DATASET, DAYS, DISPUTED, GOOD, MARKER, NO_DATE, PARTITIONS, Facts, LaneFacts
+from tests.simulation.facts import (
+    BAD,
+    DATASET,
+    DAYS,
+    DISPUTED,
+    GOOD,
+    MARKER,
+    NO_DATE,
+    PARTITIONS,
+    Broken,
+    Facts,
+    LaneFacts,
+)
 from tests.simulation.facts import payload as payload_of
 from tests.simulation.group import RAW, SOURCES, Group
 from tests.simulation.process import (
@@ -26,7 +38,7 @@ from tests.simulation.process import (
     Surroundings,
 )
 from tests.simulation.verdict import Verdict, verdict
-from tests.simulation.witness import Broken, Witness
+from tests.simulation.witness import Witness
 
 from streamlake.adapters.event_log.memory import MemoryEventLog
 from streamlake.adapters.object_store.memory import MemoryObjectStore
@@ -46,6 +58,9 @@ from streamlake.domain.use_cases.land_records import LandingLimits
 
 PROCESSES = 3
 STEP_S = 0.1
+QUIET_S = 8.0
+"""How long a step of peace takes where nobody has anything to do but poll."""
+
 PATIENCE = 2_500
 """Steps of peace within which everything must have landed and be committed."""
 
@@ -70,6 +85,7 @@ class World:
         self.peace = False
         self.last_regress = False
         self._turn = 0
+        self._quiet = 0
         self._names = 0
         random.seed(choices.seed)  # the daemon's jitter
         clock, log, bucket = SimulatedClock(), MemoryEventLog(SimulatedClock()), MemoryObjectStore()
@@ -81,7 +97,7 @@ class World:
         self.clock, self.log, self.group, self.witness = clock, log, group, witness
         self._writer = log.writer()
         group.admin.create_topic(TopicSpec(dlq_topic(DATASET), 1, 1))
-        self.unproduced = 60 + choices.below(30)
+        self.unproduced = 60 + choices.below(12)
         self.create_topic()
         self.produce(self.unproduced // 2)
         for _ in range(PROCESSES):
@@ -116,16 +132,14 @@ class World:
     def step(self) -> None:
         """One decision."""
         self.steps += 1
-        self.clock.seconds += 0.5 if self.peace else STEP_S
+        self.clock.seconds += QUIET_S if self._quiet > 6 else STEP_S
         if not self.peace and self.choices.chance(self.mood.unrest):
             unrest.happen(self)
             return
         task = self._pick()
         if task is None:
             self.clock.seconds += 1
-        elif task.answered:
-            self._go_on(task)
-        elif task.kind == "wait" or task.kind == "start":
+        elif task.answered or task.kind == "wait" or task.kind == "start":
             self._go_on(task)
         else:
             self._decide(task)
@@ -144,7 +158,8 @@ class World:
             self._turn += 1
             if self._turn % 8 == 0:
                 return self._sleeper() or tasks[self._turn % len(tasks)]
-            return tasks[self._turn % len(tasks)]
+            busy = [task for task in tasks if task.kind != "poll"] if self._turn % 2 else []
+            return (busy or tasks)[self._turn % len(busy or tasks)]
         self._turn += 1 + self.choices.below(len(tasks))
         return tasks[self._turn % len(tasks)]
 
@@ -156,7 +171,9 @@ class World:
     def _decide(self, task: Task) -> None:
         kind = task.kind
         fate = Fate.DONE if self.peace else self.mood.fate(kind)
-        if self.told is not None:
+        if self.peace:
+            self._quiet = self._quiet + 1 if kind == "poll" else 0
+        if self.told is not None and not (self.peace and kind == "poll"):
             self.tell(f"{task.process.name} {task.name}: {kind} {task.target} -> {fate.value}")
         if fate is Fate.DONE:
             self._apply(task)
@@ -234,7 +251,7 @@ class World:
             topic_id = self.group.topic_id()
             for number in range(PARTITIONS):
                 lane = Lane(topic_id, number)
-                self.facts.lanes[lane] = LaneFacts(lane)
+                self.facts.lanes[lane] = LaneFacts(lane, second_life=bool(self.facts.gone))
 
     def produce(self, count: int) -> None:
         """Records come, of days that interleave."""
