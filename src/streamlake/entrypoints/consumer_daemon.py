@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from streamlake.domain.errors import (
     Halted,
-    NotAMember,
     OperatorFault,
     PositionLost,
     StreamLakeError,
@@ -230,10 +229,9 @@ class DatasetConsumer(SubscriptionListener):
             return
         try:
             self._subscription.commit(self._to_commit)
-        except NotAMember as fault:
-            self.telemetry.commit_trouble(fault)
-            self._to_commit.clear()  # whoever reads these now starts below them, and lands nothing twice
         except StreamLakeError as fault:
+            # Also where the group has moved on: what it takes is dropped when it says so, and what it leaves with us
+            # is committed in its new generation. Nothing else would: no new record may ever come.
             self.telemetry.commit_trouble(fault)
             self._next_commit = now + COMMIT_RETRY_S
         else:
