@@ -330,7 +330,7 @@ class DatasetConsumer(SubscriptionListener):
                 self._start(source, info.topic_id, decided, committed.get(source))
         except WorldFault as fault:
             self.telemetry.log_trouble(fault)
-            for source in self._undecided.keys() & due:
+            for source in sorted(self._undecided.keys() & due):
                 self._attempts[source] = self._attempts.get(source, 0) + 1
                 self._undecided[source] = now + backoff_s(self._attempts[source])
         except OperatorFault as fault:
