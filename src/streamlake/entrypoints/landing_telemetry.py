@@ -80,7 +80,7 @@ class LandingTelemetry:
             metrics.landed_bytes.labels(dataset).inc(part.size)
             metrics.parts.labels(dataset, snapshot.reason).inc()
             self._log.info(
-                "part landed",
+                "part_landed",
                 write_path=part.name,
                 records=part.info.records,
                 bytes=part.size,
@@ -93,7 +93,7 @@ class LandingTelemetry:
             metrics.letters.labels(dataset, kind).inc()
             ingestion_id = dict(letter.headers).get(INGESTION_ID)
             self._log.warning(
-                "dead letter",
+                "dead_letter",
                 error_class=kind,
                 error=str(letter.fault),
                 partition=letter.source.partition,
