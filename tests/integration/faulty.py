@@ -5,6 +5,7 @@ What the observer reads it reads past the proxy. `PatientProducer` goes on whate
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -22,7 +23,9 @@ from tests.services.kafka import free_ports
 
 from streamlake.adapters.object_store.gcs import GcsObjectStore
 from streamlake.domain.model.contracts import raw_topic
+from streamlake.domain.model.parts import parse_part_name
 from streamlake.domain.model.records import OutgoingRecord
+from streamlake.domain.ports.object_store import ObjectInfo
 
 SESSION_S = 6.0
 STORE_TIMEOUT_S = 3
@@ -72,6 +75,16 @@ class FaultyWorld(World):
         option = "--port" if arguments[0] == "api" else "--http-port"
         with self._launching:  # a process inherits os.environ, which is one for all threads
             return self._start(name, [*arguments, option, str(port)], port)
+
+    def part_infos(self) -> list[ObjectInfo]:
+        """Every part there is, with its metadata."""
+        return [info for info in self.store.list(f"raw/dataset={self.dataset}/") if parse_part_name(info.name)]
+
+    def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each landed row with the name of its part, parsed."""
+        for info in self.part_infos():
+            for line in gzip.decompress(self.store.read(info.name)[1]).splitlines():
+                yield info.name, json.loads(line)
 
     def launch_consumer(self, name: str) -> Child:
         """Start a consumer, ready or not."""

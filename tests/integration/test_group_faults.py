@@ -1,0 +1,94 @@
+"""Members of the group come, go, die and freeze: their partitions are taken over in time, and nothing lands twice."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests.integration.faulty import CLASSIC, KIP_848, SESSION_S, FaultyWorld, good, write
+from tests.integration.system import Child, wait_until
+from tests.services.fault_proxy import fault_proxy
+from tests.services.gcs import GcsService
+from tests.services.kafka import KafkaService
+
+pytestmark = [pytest.mark.kafka, pytest.mark.gcs]
+
+KILLED_S = SESSION_S + 10
+LEFT_S = 5.0
+EXIT_S = 30.0
+
+
+@pytest.fixture(params=[CLASSIC, KIP_848], ids=["classic", "consumer"])
+def world(
+    request: pytest.FixtureRequest, kafka_service: KafkaService, gcs_service: GcsService, tmp_path: Path
+) -> Iterator[FaultyWorld]:
+    """A world of this test's own, under either group protocol."""
+    with fault_proxy(gcs_service.endpoint) as proxy:
+        dataset = f"t{uuid.uuid4().hex[:10]}"
+        made = FaultyWorld(tmp_path, kafka_service.bootstrap, proxy, gcs_service.endpoint, dataset, request.param)
+        made.set_up()
+        yield made
+        made.close()
+
+
+def _join(world: FaultyWorld, *names: str) -> list[Child]:
+    """Consumers, started together; back when the group has them all."""
+    before = world.members()
+    children = [world.launch_consumer(name) for name in names]
+    for child in children:
+        wait_until("it is ready", child.is_ready)
+    wait_until("all are members", lambda: world.members() == before + len(names))
+    return children
+
+
+def test_partitions_of_the_dead_and_of_the_leaving_are_taken_over_in_time(world: FaultyWorld) -> None:
+    """After kill -9: within the session timeout and 10 s. After a SIGTERM: 5 s from its end. Until all is committed."""
+    killed, leaving, _staying = _join(world, "killed", "leaving", "staying")
+    write(world, [good(f"before-{n}") for n in range(60)])
+    wait_until("all take part", world.all_committed)
+
+    killed.kill()
+    began = time.monotonic()
+    write(world, [good(f"killed-{n}") for n in range(60)])
+    wait_until("the dead one's partitions are taken over", world.all_committed)
+    took_killed = time.monotonic() - began
+
+    began = time.monotonic()
+    assert leaving.terminate() == 0
+    took_exit = time.monotonic() - began
+    began = time.monotonic()
+    write(world, [good(f"left-{n}") for n in range(60)])
+    wait_until("the leaving one's partitions are taken over", world.all_committed)
+    took_left = time.monotonic() - began
+
+    print(f"take-over: {took_killed:.1f} s after kill -9, {took_left:.1f} s after SIGTERM; exit in {took_exit:.1f} s")
+    assert took_killed <= KILLED_S
+    assert took_left <= LEFT_S
+    assert took_exit <= EXIT_S
+    assert world.observe().faults() == {}
+
+
+def test_a_storm_of_joining_and_leaving_loses_and_doubles_nothing(world: FaultyWorld) -> None:
+    """1 -> 4 -> 1 as fast as they come, with events all the while."""
+    [first] = _join(world, "first")
+    for round_number in range(2):
+        others = [world.launch_consumer(f"other-{round_number}-{n}") for n in range(3)]
+        deadline = time.monotonic() + 30
+        while world.members() < 4:
+            assert time.monotonic() < deadline, "they do not all join"
+            write(world, [good(f"storm-{round_number}") for _ in range(30)])
+        for child in others:
+            wait_until("it can be told to stop", partial(child.get, "/livez"))
+        for child in others:
+            child.process.terminate()
+        write(world, [good(f"leaving-{round_number}") for _ in range(30)])
+        assert [child.process.wait(EXIT_S) for child in others] == [0, 0, 0]
+    wait_until("everything is committed", world.all_committed, KILLED_S)
+    assert first.is_ready()
+    verdict = world.observe()
+    assert verdict.faults() == {}
+    assert verdict.letters == set()
