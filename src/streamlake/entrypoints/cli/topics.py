@@ -6,7 +6,7 @@ import json
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.use_cases.provision_topics import TopicPlan
@@ -55,7 +55,7 @@ def list_topics(as_json: bool) -> None:
         ]
         click.echo(json.dumps(rows))
         return
-    table = Table("topic", "id", "partitions", "replication", "offsets held")
+    table = Table(*(Column(name, overflow="fold") for name in ("topic", "id", "partitions", "replication", "offsets")))
     for name, info in found.items():
         table.add_row(name, info.topic_id, str(info.partitions), str(info.replication), f"{held[name]:,}")
     Console().print(table)
