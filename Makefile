@@ -46,6 +46,9 @@ simulate: $(VENV)/.dev  ## the real landing core in SEEDS simulated worlds: noth
 mutants: $(VENV)/.dev  ## every wrong protocol there is, and the seed that kills it
 	@$(BIN)/python -m tests.simulation.registry
 
+shapes: $(VENV)/.dev  ## whether a record costs the same in topics of every shape, and a quiet topic nothing; an hour
+	@$(BIN)/python -m benchmarks.shapes
+
 lint: $(VENV)/.dev  ## style, types, layers, contracts of the files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo >/dev/null && echo "lint: passed"
 

@@ -57,6 +57,56 @@ class Landing:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What landing costs at one point of a shape: the median of its rounds."""
+
+    shape: str
+    at: str
+    records: int
+    record_bytes: int
+    cpu_per_million: float
+    records_per_s: float
+    rss_mib: float
+    start_s: float
+    """From the process' start to its first poll: settings, imports, joining the group, listing prefixes."""
+
+    @property
+    def by_size(self) -> bool:
+        """Are its records so unlike the other points' that bytes are what to compare?"""
+        return self.shape == "bytes per event"
+
+    @property
+    def unit(self) -> str:
+        """What `cost` counts."""
+        return "CPU s per GB" if self.by_size else "CPU s per million records"
+
+    @property
+    def cost(self) -> float:
+        """What is to stay flat."""
+        return self.cpu_per_million / self.record_bytes * 1000 if self.by_size else self.cpu_per_million
+
+    @property
+    def mb_per_s(self) -> float:
+        """The speed in payload bytes."""
+        return self.records_per_s * self.record_bytes / 1e6
+
+
+def shapes_table(points: Sequence[Point]) -> str:
+    """The shapes as Markdown."""
+    lines = [
+        "| shape | at | records | CPU s per million | CPU s per GB | records/s | MB/s | peak RSS, MiB | start, s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {p.shape} | {p.at} | {p.records:,} | {p.cpu_per_million:,.1f} "
+        f"| {p.cpu_per_million / p.record_bytes * 1000:.0f} | {p.records_per_s:,.0f} | {p.mb_per_s:,.1f} "
+        f"| {p.rss_mib:.0f} | {p.start_s:.1f} |"
+        for p in points
+    ]
+    return "\n".join(lines)
+
+
 def load_landing(path: Path) -> Landing:
     """`save` undone."""
     told = json.loads(path.read_text())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,7 +12,7 @@ mpl.use("Agg")  # before pyplot: there may be no display
 from matplotlib import pyplot as plt
 
 from benchmarks.events import EVENT_BYTES
-from benchmarks.figures import OURS, Landing
+from benchmarks.figures import OURS, Landing, Point
 
 OTHERS = "#9aa5b1"
 STREAMLAKE = "#2563eb"
@@ -36,23 +36,24 @@ def plot_landing(landing: Landing, path: Path) -> None:
         axes.set_title(title, fontsize=10)
         axes.margins(x=0.15)
         axes.spines[["top", "right"]].set_visible(False)
-    about = landing.about
-    figure.suptitle(
-        f"{landing.records:,} records of 281 bytes, {landing.rounds} rounds; {about['machine']}", fontsize=9
-    )
+    told = f"{landing.records:,} records of {EVENT_BYTES} bytes, {landing.rounds} rounds; {landing.about['machine']}"
+    figure.suptitle(told, fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
 
-def plot_shapes(shapes: Mapping[str, Sequence[tuple[str, float, str]]], path: Path) -> None:
-    """One panel per shape; the figure as it is, from zero."""
+def plot_shapes(points: Sequence[Point], path: Path) -> None:
+    """One panel per shape: what a record costs, from zero; of sizes, what a megabyte costs."""
+    shapes = list(dict.fromkeys(point.shape for point in points))
     figure, panels = plt.subplots(1, len(shapes), figsize=(3.2 * len(shapes), 3), squeeze=False)
-    for axes, (title, points) in zip(panels[0], shapes.items(), strict=True):
-        bars = axes.bar([label for label, _, _ in points], [value for _, value, _ in points], color=STREAMLAKE)
-        axes.bar_label(bars, labels=[f"{value:,.1f}" for _, value, _ in points], fontsize=7)
-        axes.set_title(title, fontsize=8)
+    for axes, shape in zip(panels[0], shapes, strict=True):
+        mine = [point for point in points if point.shape == shape]
+        bars = axes.bar([point.at for point in mine], [point.cost for point in mine], color=STREAMLAKE)
+        axes.bar_label(bars, fmt="%.1f", fontsize=7)
+        axes.set_title(f"{shape}: {mine[0].unit}", fontsize=8)
         axes.tick_params(labelsize=7)
+        axes.margins(y=0.15)
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, dpi=130)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,8 @@ class Run:
     """User and system time of the process, or of all of them together, within that."""
     rss_mib: float
     """Peak resident memory; of several processes the largest one's."""
+    start_s: float = 0.0
+    """From the process' start to its first poll."""
 
     @property
     def records_per_s(self) -> float:
@@ -59,6 +62,7 @@ class Measured:
         self.peak_mib = 0.0
         self._read = 0
         self.events: list[dict[str, Any]] = []
+        self.spawned = time.time()
         with log.open("wb") as output:
             self.process = spawn(
                 ["env", "-i", *(f"{k}={v}" for k, v in environment.items()), *command], output.fileno()
@@ -113,6 +117,7 @@ def run_of(children: Sequence[Measured], records: int) -> Run:
         max(done) - min(began),
         sum(child.cpu_s - child.cpu_before for child in children),
         max(child.peak_mib for child in children),
+        min(began) - min(child.spawned for child in children),
     )
 
 

@@ -10,14 +10,17 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.services.kafka import ServiceUnavailable, kafka
 
 from benchmarks.events import load
 from benchmarks.figures import RESULTS, about
-from benchmarks.stage import Stage
+from benchmarks.prefixes import fill_prefix
+from benchmarks.stage import Stage, empty_bucket
 from benchmarks.systems import streamlake
 
 UNAVAILABLE = 3
@@ -29,6 +32,7 @@ def main(arguments: Iterable[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
     parser.add_argument("--records", type=int, default=500_000, help="records of the topic (default: 500000)")
     parser.add_argument("--format", default="json.gz", help="part format (default: json.gz)")
+    parser.add_argument("--parts", type=int, default=0, help="parts already in the prefix (default: 0)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
     chosen = parser.parse_args(list(arguments))
     try:
@@ -38,7 +42,9 @@ def main(arguments: Iterable[str]) -> int:
             load(service.bootstrap, chosen.records)
             samples = folder / "samples.json"
             command = [sys.executable, "-m", "benchmarks.sampler", str(samples)]
-            run = streamlake(stage, chosen.format, chosen.records, folder, command=command)
+            with empty_bucket() as bucket:
+                fill_prefix(bucket, stage.dataset, int(time.time()) // 86_400, chosen.parts, chosen.format)
+                run = streamlake(stage, chosen.format, chosen.records, folder, command=command, bucket=bucket)
             found = json.loads(samples.read_text())
     except ServiceUnavailable as e:
         print(e, file=sys.stderr)
@@ -46,24 +52,23 @@ def main(arguments: Iterable[str]) -> int:
     result = {"about": about(), "records": chosen.records, "format": chosen.format, "seconds": run.seconds} | found
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "profile.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(table(result))
-    print("\n| thread | CPU s per million | busy |\n|---|---|---|")
-    for thread, used in result["threads"].items():
-        print(f"| {thread} | {used / chosen.records * 1e6:.2f} | {used / run.seconds:.0%} of a core |")
-    print("\n| line | CPU s per million |\n|---|---|")
-    for line, used in list(result["lines"].items())[:SHOWN_LINES]:
-        print(f"| `{line}` | {used / chosen.records * 1e6:.2f} |")
+    print(tables(result))
     total = sum(result["stages"].values())
     print(f"profile: {total / chosen.records * 1e6:.1f} CPU s per million records, {chosen.format}")
     return 0
 
 
-def table(result: Mapping[str, dict[str, float]]) -> str:
-    """The stages as Markdown."""
-    stages, records = result["stages"], float(str(result["records"]))
+def tables(result: Mapping[str, Any]) -> str:
+    """Stages, threads and lines as Markdown."""
+    stages, millions, seconds = result["stages"], result["records"] / 1e6, result["seconds"]
     total = sum(stages.values())
     lines = ["| stage | CPU s per million | share |", "|---|---|---|"]
-    lines += [f"| {stage} | {used / records * 1e6:.2f} | {used / total:.0%} |" for stage, used in stages.items()]
+    lines += [f"| {stage} | {used / millions:.2f} | {used / total:.0%} |" for stage, used in stages.items()]
+    lines += ["", "| thread | CPU s per million | of a core |", "|---|---|---|"]
+    lines += [f"| {name} | {used / millions:.2f} | {used / seconds:.0%} |" for name, used in result["threads"].items()]
+    lines += ["", "| line | CPU s per million |", "|---|---|"]
+    dearest = list(result["lines"].items())[:SHOWN_LINES]
+    lines += [f"| `{line.replace('|', '¦')}` | {used / millions:.2f} |" for line, used in dearest]
     return "\n".join(lines)
 
 

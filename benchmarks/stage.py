@@ -44,10 +44,20 @@ class Bucket:
         if made.status_code not in (200, 409):
             raise RuntimeError(f"{self.endpoint}: create {BUCKET}: {made.status_code} {made.text}")
 
+    def objects(self) -> list[dict[str, str]]:
+        """All that lies in it."""
+        listed: dict[str, list[dict[str, str]]] = httpx.get(
+            f"{self.endpoint}/storage/v1/b/{BUCKET}/o", timeout=30
+        ).json()
+        return listed.get("items", [])
+
     def last_created(self) -> float:
         """When its newest object was created, epoch seconds."""
-        listed = httpx.get(f"{self.endpoint}/storage/v1/b/{BUCKET}/o", timeout=30).json()
-        return max(datetime.fromisoformat(item["timeCreated"]).timestamp() for item in listed["items"])
+        return max(datetime.fromisoformat(item["timeCreated"]).timestamp() for item in self.objects())
+
+    def parts(self) -> int:
+        """How many parts lie in it."""
+        return sum("/part-" in item["name"] for item in self.objects())
 
 
 @contextmanager
@@ -123,6 +133,11 @@ class Stage:
                 if time.monotonic() > deadline:
                     raise
             time.sleep(0.2)
+
+    def delete_topic(self) -> None:
+        """Give the disk back."""
+        for done in self._admin.delete_topics([self.topic]).values():
+            done.result()
 
     def _provision(self) -> None:
         environment = os.environ | self.environment() | {"STREAMLAKE_OBJECT_STORE": "memory:"}

@@ -32,7 +32,7 @@ def yardstick(name: str, stage: Stage, records: int, folder: Path) -> Run:
             without_settings(os.environ) | bucket.environment,
             folder / f"{name}.log",
         )
-        _until([child], lambda: child.ended, RUN_S)
+        until([child], lambda: child.ended, RUN_S)
         if child.process.returncode:
             raise RuntimeError(f"{name}: {child.tail()}")
     return run_of([child], records)
@@ -41,7 +41,9 @@ def yardstick(name: str, stage: Stage, records: int, folder: Path) -> Run:
 class Consumer:
     """One `streamlake consumer` process."""
 
-    def __init__(self, stage: Stage, environment: Mapping[str, str], log: Path, command: Sequence[str]) -> None:
+    def __init__(
+        self, stage: Stage, environment: Mapping[str, str], log: Path, command: Sequence[str] = STREAMLAKE
+    ) -> None:
         [self._port] = free_ports(1)
         arguments = ["consumer", "--dataset", stage.dataset, "--http-port", str(self._port)]
         self.child = Measured([*command, *arguments], environment, log)
@@ -75,11 +77,11 @@ def streamlake(
         environment = without_settings(os.environ) | stage.environment(part_format) | store.environment
         consumers = [Consumer(stage, environment, folder / f"streamlake-{n}.log", command) for n in range(processes)]
         children = [consumer.child for consumer in consumers]
-        _until(children, lambda: any(child.began for child in children), START_S)
+        until(children, lambda: any(child.began for child in children), START_S)
         _until_consumed(consumers, records)
         for child in children:
             child.process.terminate()
-        _until(children, lambda: all(child.ended for child in children), START_S)
+        until(children, lambda: all(child.ended for child in children), START_S)
         for child in children:
             if child.process.returncode:
                 raise RuntimeError(f"{child.log.name}: ended with {child.process.returncode}: {child.tail()}")
@@ -88,7 +90,7 @@ def streamlake(
     return run_of(children, records)
 
 
-def _until(children: Sequence[Measured], condition: Callable[[], bool], within_s: float) -> None:
+def until(children: Sequence[Measured], condition: Callable[[], bool], within_s: float) -> None:
     """Look at all of them until the condition holds."""
     deadline = time.monotonic() + within_s
     while not condition():
@@ -110,4 +112,4 @@ def _until_consumed(consumers: Sequence[Consumer], records: int) -> None:
             raise RuntimeError(f"streamlake: {seen:.0f} of {records} consumed after {RUN_S:.0f} s")
         left_s = (records - seen) / max(1.0, seen) * (time.monotonic() - began)
         again = time.monotonic() + min(1.0, max(0.03, left_s / 2))
-        _until(children, lambda again=again: time.monotonic() >= again, RUN_S)  # type: ignore[misc]
+        until(children, lambda again=again: time.monotonic() >= again, RUN_S)  # type: ignore[misc]
