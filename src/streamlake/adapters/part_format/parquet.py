@@ -74,8 +74,8 @@ _REPEATING = [
 _PRUNING = ["schema_version", "ingestion_id", "ingested_at", "partition", "offset", "timestamp", "key", "replay_id"]
 """Columns with statistics, by which readers leave row groups out."""
 
-ROW_GROUP = 49152
-"""DuckDB's own size of a row group; of usual events well above the 16 MiB that BigQuery asks for."""
+ROW_GROUP = 65_536
+"""Of usual events well above the 16 MiB that BigQuery asks for; and all that is in memory as columns at a time."""
 
 _BATCH = 8192
 """Rows that are unpacked at once on the way back."""
@@ -115,7 +115,7 @@ class ParquetPartFormat(PartFormat):
 
 
 def _groups(rows: Iterable[Rows]) -> Iterator[list[Rows]]:
-    """The rows by row group: only one of these is in memory as columns at a time."""
+    """The rows by row group, in order."""
     group: list[Rows] = []
     room = ROW_GROUP
     for chunk in rows:

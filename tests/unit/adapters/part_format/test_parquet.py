@@ -252,6 +252,17 @@ def test_a_large_part_has_several_row_groups_in_order() -> None:
     assert sum(1 for _ in FORM.envelopes(body)) == many
 
 
+def test_row_groups_do_not_end_where_partitions_do() -> None:
+    """Nor is a row lost or doubled where a row group ends inside of one."""
+    sizes = [ROW_GROUP - 1, 1, ROW_GROUP + 5, 3, 2 * ROW_GROUP - 8]
+    chunks = [rows_of([b"{}"] * size, source=SOURCE._replace(partition=n)) for n, size in enumerate(sizes)]
+    file = pq.ParquetFile(pa.BufferReader(body_of(*chunks)))
+    assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [ROW_GROUP] * 4
+    table = file.read(["partition", "offset"])
+    wanted = [(n, offset) for n, size in enumerate(sizes) for offset in range(size)]
+    assert list(zip(*(column.to_pylist() for column in table.columns), strict=True)) == wanted
+
+
 def test_every_column_is_zstd_and_those_that_repeat_have_dictionaries() -> None:
     rows = rows_of([b'{"n":%d}' % n for n in range(100)])
     group = pq.ParquetFile(pa.BufferReader(body_of(rows))).metadata.row_group(0)
