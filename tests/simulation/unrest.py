@@ -155,13 +155,12 @@ def reset(world: World) -> None:
     committed = world.group.committed().get(source)
     now = min(max(committed.offset if committed else 0, marks.low), marks.high)
     way = world.choices.below(4)
-    if way == 3:
-        target = now + world.choices.below(marks.high - now + 1)
+    back = marks.low + world.choices.below(now - marks.low + 1)
+    target = (back, now, marks.low, now + world.choices.below(marks.high - now + 1))[way]
+    ahead = target > world.facts.lanes[lane].advance()  # of what is landed: a stale commit may be ahead of it too
+    if ahead:
         _ahead(world.facts.lanes[lane], target)
-        world.facts.count("resets ahead")
-    else:
-        target = (marks.low + world.choices.below(now - marks.low + 1), now, marks.low)[way]
-        world.facts.count("resets back")
+    world.facts.count("resets ahead" if ahead else "resets back")
     world.tell(f"an operator resets {source} to {target}")
     world.group.admin.alter_group_offsets(GROUP, {source: Position(target)})
 

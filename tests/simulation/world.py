@@ -61,7 +61,7 @@ STEP_S = 0.1
 QUIET_S = 8.0
 """How long a step of peace takes where nobody has anything to do but poll."""
 
-PATIENCE = 2_500
+PATIENCE = 8_000
 """Steps of peace within which everything must have landed and be committed."""
 
 _STORE_READS = frozenset({"list", "describe", "read", "folders"})

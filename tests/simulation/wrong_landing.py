@@ -92,20 +92,6 @@ def bootstrap_without_claims(patches: Patches) -> None:
     patches.wrap(PartLog, "_bootstrap", bootstrap)
 
 
-@mutant("an attempt to bootstrap that failed on the way is taken for a whole one")
-def half_a_bootstrap_will_do(patches: Patches) -> None:
-    def bootstrap(right: Any) -> Any:
-        def wrong(self: PartLog) -> None:
-            try:
-                right(self)
-            finally:
-                self._known = True
-
-        return wrong
-
-    patches.wrap(PartLog, "_bootstrap", bootstrap)
-
-
 @mutant("parts are sorted as text: part-10000 before part-9999")
 def text_sort_of_numbers(patches: Patches) -> None:
     def parts_of(right: Any) -> Any:
