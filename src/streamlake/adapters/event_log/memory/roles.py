@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from streamlake.adapters.event_log.memory.store import DEFAULTS, Partition, Store, size_of
+from streamlake.adapters.event_log.memory.store import Partition, Store, size_of
 from streamlake.domain.errors import GroupActive, NotStored, PositionLost, RecordTooLarge, SettingsInvalid, TopicMissing
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import Appended, AppendOutcome, OutgoingRecord, RecordBatch
+from streamlake.domain.model.topics import TOPIC_DEFAULTS
 from streamlake.domain.ports.event_log import GroupInfo, LogAdmin, LogReader, LogWriter, TopicInfo, TopicSpec
 
 READ_RECORDS = 1_000
@@ -38,7 +39,7 @@ class MemoryWriter(LogWriter):
             partition = self._store.partition(place)
         except TopicMissing as missing:
             return missing
-        size, limit = size_of(record), int({**DEFAULTS, **topic.config}["max.message.bytes"])
+        size, limit = size_of(record), int({**TOPIC_DEFAULTS, **topic.config}["max.message.bytes"])
         if size > limit:
             return RecordTooLarge(f"topic {record.topic}: a record has at most {limit} bytes, this one has {size}")
         return Appended(*place, partition.append(record))
@@ -81,7 +82,7 @@ class MemoryAdmin(LogAdmin):
 
     def topic_config(self, name: str) -> Mapping[str, str]:
         with self._store.lock:
-            return {**DEFAULTS, **self._store.topic(name).config}
+            return {**TOPIC_DEFAULTS, **self._store.topic(name).config}
 
     def broker_count(self) -> int:
         return 1

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
 from streamlake.domain.errors import PositionLost, TopicMissing
 from streamlake.domain.model.positions import Position, TopicPartition
 from streamlake.domain.model.records import Header, OutgoingRecord, RecordBatch
+from streamlake.domain.model.topics import partition_for
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.event_log import TopicSpec
-
-DEFAULTS: Mapping[str, str] = {
-    "cleanup.policy": "delete",
-    "max.message.bytes": "1048588",
-    "message.timestamp.after.max.ms": "3600000",
-    "message.timestamp.before.max.ms": "9223372036854775807",
-    "message.timestamp.type": "CreateTime",
-    "min.insync.replicas": "1",
-    "retention.bytes": "-1",
-    "retention.ms": "604800000",
-    "unclean.leader.election.enable": "false",
-}
-"""Kafka's own defaults. Of these `max.message.bytes` alone is enforced here."""
 
 
 @dataclass(slots=True)
@@ -71,7 +59,7 @@ class Topic:
             return record.partition
         if record.key is None:
             return next(self.keyless) % len(self.partitions)
-        return (murmur2(record.key) & 0x7FFFFFFF) % len(self.partitions)
+        return partition_for(record.key, len(self.partitions), 0)
 
 
 @dataclass(slots=True)
@@ -173,21 +161,6 @@ class Store:
         if not found.low <= before <= found.high:
             raise PositionLost(f"{place}: trim must be within [{found.low}, {found.high}], is {before}")
         found.trim(before)
-
-
-def murmur2(data: bytes) -> int:
-    """The hash of Apache Kafka's clients (`Utils.murmur2`), as an unsigned 32-bit number."""
-    m, mask = 0x5BD1E995, 0xFFFFFFFF
-    h = 0x9747B28C ^ len(data)
-    whole = len(data) & ~3
-    for at in range(0, whole, 4):
-        k = int.from_bytes(data[at : at + 4], "little") * m & mask
-        k = (k ^ k >> 24) * m & mask
-        h = h * m & mask ^ k
-    if whole < len(data):
-        h = (h ^ int.from_bytes(data[whole:], "little")) * m & mask
-    h = (h ^ h >> 13) * m & mask
-    return h ^ h >> 15
 
 
 def size_of(record: OutgoingRecord) -> int:

@@ -11,6 +11,7 @@ from streamlake.adapters.event_log.sqlite.database import Connections, lane_of
 from streamlake.adapters.event_log.sqlite.subscription import Membership
 from streamlake.domain.errors import GroupActive, SettingsInvalid
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
+from streamlake.domain.model.topics import TOPIC_DEFAULTS
 from streamlake.domain.ports.event_log import GroupInfo, LogAdmin, TopicInfo, TopicSpec
 
 
@@ -25,7 +26,7 @@ class SqliteAdmin(LogAdmin):
 
     def topic_config(self, name: str) -> Mapping[str, str]:
         with self._reading() as connection:
-            return {**topics.DEFAULTS, **topics.config(connection, name)}
+            return {**TOPIC_DEFAULTS, **topics.config(connection, name)}
 
     def broker_count(self) -> int:
         return 1

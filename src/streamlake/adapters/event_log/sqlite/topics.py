@@ -12,19 +12,6 @@ from streamlake.domain.errors import PositionLost, SettingsInvalid
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.ports.event_log import TopicInfo, TopicSpec
 
-DEFAULTS: Mapping[str, str] = {
-    "cleanup.policy": "delete",
-    "max.message.bytes": "1048588",
-    "message.timestamp.after.max.ms": "3600000",
-    "message.timestamp.before.max.ms": "9223372036854775807",
-    "message.timestamp.type": "CreateTime",
-    "min.insync.replicas": "1",
-    "retention.bytes": "-1",
-    "retention.ms": "604800000",
-    "unclean.leader.election.enable": "false",
-}
-"""Kafka's own defaults. Of these `max.message.bytes` alone is enforced here."""
-
 
 def check(topic: str, config: Mapping[str, str]) -> None:
     """Raise SettingsInvalid for a value that would be acted on and cannot be."""

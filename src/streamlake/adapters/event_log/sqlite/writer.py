@@ -8,13 +8,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import msgspec
 
 from streamlake.adapters.event_log.sqlite.database import OFFSET_BITS, Database, primary_code, topic_number
 from streamlake.adapters.event_log.sqlite.reader import encode_headers
-from streamlake.adapters.event_log.sqlite.topics import DEFAULTS
 from streamlake.domain.errors import (
     LogUnavailable,
     NotStored,
@@ -25,6 +23,7 @@ from streamlake.domain.errors import (
     WriterFailed,
 )
 from streamlake.domain.model.records import Appended, AppendOutcome, OutgoingRecord
+from streamlake.domain.model.topics import TOPIC_DEFAULTS, partition_for
 from streamlake.domain.ports.event_log import LogWriter
 
 QUEUE_RECORDS = 100_000
@@ -282,30 +281,9 @@ class _Transaction:
         lanes = self.connection.execute(
             "SELECT number, next, marked FROM lane WHERE topic = ? ORDER BY partition", (number,)
         )
-        limit = int({**DEFAULTS, **msgspec.json.decode(config)}["max.message.bytes"])
+        limit = int({**TOPIC_DEFAULTS, **msgspec.json.decode(config)}["max.message.bytes"])
         topic = self.topics[name] = _Topic(limit, [_Lane(*row) for row in lanes])
         return topic
-
-
-def partition_for(key: bytes | None, partitions: int, keyless: int) -> int:
-    """The partition of a key: where Kafka's Java clients put it."""
-    return (murmur2(key) & 0x7FFFFFFF if key is not None else keyless) % partitions
-
-
-@lru_cache(maxsize=65_536)
-def murmur2(data: bytes) -> int:
-    """The hash of Apache Kafka's clients (`Utils.murmur2`), as an unsigned 32-bit number."""
-    m, mask = 0x5BD1E995, 0xFFFFFFFF
-    h = 0x9747B28C ^ len(data)
-    whole = len(data) & ~3
-    for at in range(0, whole, 4):
-        k = int.from_bytes(data[at : at + 4], "little") * m & mask
-        k = (k ^ k >> 24) * m & mask
-        h = h * m & mask ^ k
-    if whole < len(data):
-        h = (h ^ int.from_bytes(data[whole:], "little")) * m & mask
-    h = (h ^ h >> 13) * m & mask
-    return h ^ h >> 15
 
 
 def _call(records: Sequence[OutgoingRecord], done: Done) -> _Call:
