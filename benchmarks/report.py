@@ -7,7 +7,6 @@ that no figure is ever typed. Files that are not there leave their tables as the
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,11 +23,12 @@ def main() -> int:
     page = PAGE.read_text()
     replaced = []
     for name, text in sections(RESULTS):
-        block = f"<!-- {name} -->\n\n{text}\n\n<!-- /{name} -->"
-        page, found = re.subn(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, b=block: b, page, flags=re.DOTALL)
-        if not found:
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if begin not in page or end not in page:
             print(f"report: {PAGE.name} has no markers for {name}", file=sys.stderr)
             return 1
+        before, after = page.partition(begin)[0], page.partition(end)[2]
+        page = f"{before}{begin}\n\n{text}\n\n{end}{after}"
         replaced.append(name)
     PAGE.write_text(page)
     print(f"report: {PAGE.name}: {', '.join(replaced) or 'nothing measured yet'}")
