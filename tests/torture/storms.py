@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 
 from confluent_kafka.admin import AdminClient
 from tests.integration.faulty import FaultyWorld
@@ -17,6 +18,7 @@ from tests.torture.plan import Plan, Step
 from streamlake.domain.model.contracts import raw_topic
 from streamlake.domain.model.records import Appended, OutgoingRecord
 
+OFFSETS = "__consumer_offsets"
 ARMED_S = 30.0
 """How long the end waits for a fault that has not befallen anybody yet."""
 
@@ -86,14 +88,19 @@ class Storms:
         self._diary.note(f"broker-{number + 1}", "back")
 
     def _leader(self) -> int:
-        topic = raw_topic(self._world.dataset)
-        leader: int = self._admin.list_topics(topic, timeout=10).topics[topic].partitions[0].leader
-        return leader - 1
+        return self._leader_of(raw_topic(self._world.dataset), 0)
 
     def _coordinator(self) -> int:
-        group = self._world.group
-        described = self._admin.describe_consumer_groups([group], request_timeout=10)[group].result()
-        return int(described.coordinator.id) - 1
+        """The group's: the leader of its partition among Kafka's own offsets, by Java's hash of its name. (To describe
+        the group could abort this process, see `FaultyWorld.committed`.)"""
+        signed = reduce(lambda found, character: (31 * found + ord(character)) & 0xFFFFFFFF, self._world.group, 0)
+        positive = (signed if signed < 2**31 else 2**32 - signed) & 0x7FFFFFFF
+        partitions = len(self._admin.list_topics(OFFSETS, timeout=10).topics[OFFSETS].partitions)
+        return self._leader_of(OFFSETS, positive % partitions)
+
+    def _leader_of(self, topic: str, partition: int) -> int:
+        leader: int = self._admin.list_topics(topic, timeout=10).topics[topic].partitions[partition].leader
+        return leader - 1
 
     def _topic(self, step: Step) -> None:
         if step.deed == "poison":
