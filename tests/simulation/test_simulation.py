@@ -46,6 +46,15 @@ def test_every_seed_ends_well_and_every_kind_of_trouble_was_had() -> None:
     assert {what: counts[what] for what in MUST_HAPPEN if not counts[what]} == {}
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="a topic made anew with exactly as many records as an idle consumer had read of the old one is not noticed"
+    " before its next record: nothing compares topic ids while idle",
+)
+def test_a_topic_of_the_same_length_is_noticed_too() -> None:
+    assert play(2026).verdict
+
+
 def test_a_seed_is_the_same_world_every_time() -> None:
     """Else a failing seed could not be told."""
     first, second = play(7, tell=True), play(7, tell=True)
