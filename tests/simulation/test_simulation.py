@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import chain
 
+import pytest
 from tests.simulation.choices import Choices
 from tests.simulation.play import play
 from tests.simulation.world import World
