@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -20,6 +21,7 @@ from streamlake.domain.errors import (
     AccessDenied,
     ContractViolation,
     FieldError,
+    OperatorFault,
     PositionLost,
     TopicMissing,
     TopicRecreated,
@@ -40,6 +42,7 @@ from streamlake.domain.use_cases.start_positions import StartPositions
 from streamlake.entrypoints.consumer_daemon import DRAIN_S, ConsumerParts, DatasetConsumer, MemoryBudget
 from streamlake.entrypoints.landing_telemetry import LandingTelemetry
 
+WATCHED_TURNS = 10
 _BEGIN = datetime(2026, 11, 21, tzinfo=UTC)
 
 
@@ -184,6 +187,7 @@ class ConsumerProcess(Process):
     def __init__(self, name: str, around: Surroundings, character: Character) -> None:
         super().__init__(name, around, character)
         self.stopping = False
+        self._turns = 0
         group = around.group
         writer = SimulatedWriter(around.log, around.witness, self.store.seen)
         catalog = CATALOGS[character.lenient]
@@ -210,10 +214,19 @@ class ConsumerProcess(Process):
         """Is nothing under way?"""
         return not self.consumer._in_flight and self.consumer._core.opened_at is None
 
+    def _watch(self) -> None:
+        """What the watcher's thread of a real process does every few seconds."""
+        self._turns += 1
+        if self._turns % WATCHED_TURNS == 0:
+            with suppress(WorldFault, OperatorFault):
+                found = self.admin.topics([RAW]).get(RAW)
+                self.consumer.watch(found.topic_id if found else None, {}, [])
+
     def _poll(self) -> None:
         """As `DatasetConsumer.run` does it."""
         while not self.stopping:
             self.consumer._turn()
+            self._watch()
         self.consumer._finish(DRAIN_S, "shutdown")
         self.consumer._subscription.close()
         self.landing._abandoned.set()

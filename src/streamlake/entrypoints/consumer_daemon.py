@@ -19,6 +19,7 @@ from streamlake.domain.errors import (
     PositionLost,
     StreamLakeError,
     TopicMissing,
+    TopicRecreated,
     WorldFault,
 )
 from streamlake.domain.model.contracts import consumer_group, raw_topic
@@ -85,7 +86,8 @@ class DatasetConsumer(SubscriptionListener):
 
     def __init__(self, dataset: str, parts: ConsumerParts, budget: MemoryBudget) -> None:
         self.dataset = dataset
-        self._missing: list[str] = []
+        self._missing: Sequence[str] = ()
+        self._seen_topic_id: str | None = None
         self._topic = raw_topic(dataset)
         self._parts = parts
         self._core = parts.core
@@ -200,8 +202,10 @@ class DatasetConsumer(SubscriptionListener):
             return
         # Nothing of this snapshot may be committed. Whose fault it is halts; the others are read again.
         sources = self._core.still_owned(done.snapshot)
+        if not sources:
+            return
         if not isinstance(done.fault, CircuitOpen):
-            self._halt(sources, done.fault)
+            self._read_anew(sources, done.fault)
             return
         self._core.forget(sources)
         self._undecided.update(dict.fromkeys(sources, 0.0))
@@ -209,12 +213,24 @@ class DatasetConsumer(SubscriptionListener):
             self._halt([done.fault.source], done.fault)
             self._halts.to_record(done.fault.source, done.fault.topic_id, done.fault)
 
-    def watch(self, marks: Mapping[TopicPartition, Watermarks], missing: list[str]) -> None:
-        """What the watcher's thread sees every few seconds: watermarks, and topics that do not exist."""
+    def _read_anew(self, sources: Sequence[TopicPartition], fault: OperatorFault) -> None:
+        """The topic is not what it was: where these go on, if at all, is decided at once, and from the beginning."""
+        self._halt(sources, fault)
+        self._undecided.update(dict.fromkeys(sources, 0.0))
+
+    def watch(self, topic_id: str | None, marks: Mapping[TopicPartition, Watermarks], missing: Sequence[str]) -> None:
+        """What the watcher's thread sees every few seconds: the raw topic's id, its watermarks, topics that are not
+        there."""
         self._missing = missing
+        self._seen_topic_id = topic_id
         self._truncation.compare(self._topic_ids, marks, self._clock.monotonic())
 
     def _heed_watch(self) -> None:
+        # A recreated topic whose partition is as long as what was read of the old one gives no record to notice it by.
+        seen = self._seen_topic_id
+        old = [source for source, topic_id in self._topic_ids.items() if seen is not None and topic_id != seen]
+        if stale := sorted(self._owned.intersection(old) - self._undecided.keys()):
+            self._read_anew(stale, TopicRecreated(f"{self._topic}: its id is {seen} now"))
         for source, fault in self._truncation.take().items():
             if source in self._owned and source not in self.halted:
                 self._halts.to_record(source, self._topic_ids[source], fault)

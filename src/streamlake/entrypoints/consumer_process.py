@@ -77,13 +77,15 @@ def _watch(consumers: Sequence[DatasetConsumer], admin: LogAdmin, clock: Clock) 
     """Lag, measured beside the poll loops so that a slow answer stops none of them."""
     for consumer in consumers:
         positions = consumer.positions
+        wanted = raw_topic(consumer.dataset), dlq_topic(consumer.dataset)
         try:
-            missing = missing_topics(consumer.dataset, admin)
-            marks = {} if raw_topic(consumer.dataset) in missing else admin.watermarks(sorted(consumer.owned))
+            found = admin.topics(wanted)
+            marks = admin.watermarks(sorted(consumer.owned)) if wanted[0] in found else {}
         except (WorldFault, OperatorFault):
             continue  # the loop itself says what is the matter
         consumer.telemetry.lag(positions, marks, epoch_ms(clock.now()))
-        consumer.watch(marks, missing)
+        raw = found.get(wanted[0])
+        consumer.watch(raw.topic_id if raw else None, marks, [name for name in wanted if name not in found])
 
 
 def missing_topics(dataset: str, admin: LogAdmin) -> list[str]:

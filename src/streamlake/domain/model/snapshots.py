@@ -61,6 +61,11 @@ class Letter:
     """None where the record has no usable timestamp, so that no prefix can hold it."""
 
     @property
+    def place(self) -> TopicPartition:
+        """The partition it came from, by name."""
+        return TopicPartition(self.source.topic, self.source.partition)
+
+    @property
     def lane(self) -> Lane:
         """The partition it came from, by topic id."""
         return Lane(self.source.topic_id, self.source.partition)
@@ -114,6 +119,24 @@ class Snapshot:
     def dates_with(self, days: Iterable[int]) -> int:
         """How many dates it would span with these."""
         return len(self.days.keys() | self.letter_days | set(days))
+
+    def drop(self, source: TopicPartition) -> None:
+        """Take everything of one partition out again, as if it had never been read."""
+        if self.spans.pop(source, None) is None:
+            return
+        kept = [letter for letter in self.letters if letter.place != source]
+        dropped = len(self.letters) - len(kept)
+        for day, by_source in list(self.days.items()):
+            rows = by_source.pop(source, None)
+            if rows is not None:
+                dropped += len(rows)
+                self.day_bytes[day] -= rows.size
+            if not by_source:
+                del self.days[day]
+        self.letters = kept
+        self.letter_days = {letter.day for letter in kept if letter.day is not None}
+        self.memory -= self.memory * dropped // max(1, self.records)  # its share, near enough for a budget
+        self.records -= dropped
 
     def claims(self) -> dict[Lane, Offsets]:
         """What its parts may claim of each partition."""

@@ -56,8 +56,7 @@ class CircuitBreaker:
             good.update({source: len(rows) for source, rows in by_source.items()})
         bad = Counter[TopicPartition]()
         for letter in snapshot.letters:
-            source = TopicPartition(letter.source.topic, letter.source.partition)
-            bad[source] += letter.source.offset >= self._tolerated.get(source, 0)
+            bad[letter.place] += letter.source.offset >= self._tolerated.get(letter.place, 0)
         for source, span in snapshot.spans.items():
             epoch, fault = self._tripped.get(source, (None, None))
             if fault is not None and epoch == span.epoch:

@@ -21,6 +21,7 @@ from datetime import datetime
 
 from streamlake.domain.errors import (
     DataFault,
+    OperatorFault,
     PrefixDamaged,
     RecordTooLarge,
     SettingsInvalid,
@@ -37,7 +38,7 @@ from streamlake.domain.model.snapshots import Letter, Snapshot, Span, commit_met
 from streamlake.domain.model.times import DAY_MS, iso_date
 from streamlake.domain.ports.contract_catalog import ContractCatalog
 from streamlake.domain.ports.event_log import LogAdmin, LogWriter
-from streamlake.domain.use_cases.circuit_breaker import BreakerLimits, CircuitBreaker
+from streamlake.domain.use_cases.circuit_breaker import BreakerLimits, CircuitBreaker, CircuitOpen
 from streamlake.domain.use_cases.judge_records import JudgeRecords, day_of
 from streamlake.domain.use_cases.part_log import PartLogs
 
@@ -107,9 +108,14 @@ class LandRecords:
         return sealed
 
     def forget(self, sources: Iterable[TopicPartition]) -> None:
-        """These are no longer ours: nothing of them is committed any more, whatever is still under way."""
+        """These are no longer ours, or are read again: what is open of them is dropped at once, and what is under way
+        commits nothing of them any more."""
         for source in sources:
             self._owned.pop(source, None)
+            if self._open:
+                self._open.drop(source)
+        if self._open and not self._open.spans:
+            self._open = None
 
     def receive(self, batch: RecordBatch, now: float) -> list[Snapshot]:
         """Take records in; returns the snapshots that became full on the way.
@@ -261,6 +267,7 @@ class LandSnapshots:
         self._letters = letters
         self.part_logs = part_logs
         self.breaker = CircuitBreaker(breaker_limits)
+        self._dropped: dict[TopicPartition, tuple[int, OperatorFault]] = {}
 
     def land(self, snapshot: Snapshot, now: datetime) -> None:
         """Land all that is left of a snapshot: one attempt. Idempotent: after an error call it again.
@@ -269,8 +276,13 @@ class LandSnapshots:
         log that is no more), `CircuitOpen` (drop it: nothing of it was lettered), any other `OperatorFault` (somebody
         has to act; then again).
         """
-        self._check_topic(snapshot)
-        self.breaker.check(snapshot)
+        try:
+            self._check_dropped(snapshot)
+            self._check_topic(snapshot)
+            self.breaker.check(snapshot)
+        except (TopicMissing, TopicRecreated, CircuitOpen) as fault:
+            self._dropped.update({source: (span.epoch, fault) for source, span in snapshot.spans.items()})
+            raise
         self._send_letters(snapshot, now)
         claims = snapshot.claims()
         damaged: list[PrefixDamaged] = []
@@ -288,6 +300,13 @@ class LandSnapshots:
                 snapshot.conflicts += log.conflicts - conflicts
         if damaged:
             raise damaged[0]
+
+    def _check_dropped(self, snapshot: Snapshot) -> None:
+        """What was read before a dropped snapshot's end is read again; what was read after it must not land first."""
+        for source, span in snapshot.spans.items():
+            epoch, fault = self._dropped.get(source, (None, None))
+            if fault is not None and epoch == span.epoch:
+                raise fault
 
     def _check_topic(self, snapshot: Snapshot) -> None:
         """Ids never come back: if it is the same now, then all that was read came from it."""
