@@ -36,6 +36,7 @@ class Observer:
         self.regressions = 0
         """Committed positions seen to move backwards: allowed (a stale member's), told."""
         self.parts: dict[str, ObjectInfo] = {}
+        self._said: set[str] = set()
         self._world = world
         self._done: dict[int, set[int]] = defaultdict(set)
         self._frontier: dict[int, int] = defaultdict(int)
@@ -80,7 +81,9 @@ class Observer:
         self.rounds += 1
 
     def _say(self, what: str) -> None:
-        self.broken.append(f"{time.strftime('%H:%M:%S')} {what}")
+        if what not in self._said:  # a fault stays, and would be told at every look
+            self._said.add(what)
+            self.broken.append(f"{time.strftime('%H:%M:%S')} {what}")
 
     def _end_of_run(self, partition: int) -> int:
         done, end = self._done[partition], self._frontier[partition]
