@@ -16,6 +16,7 @@ from streamlake.domain.model.positions import Lane, Position, TopicPartition, Wa
 from streamlake.domain.model.records import AppendOutcome, OutgoingRecord, RecordBatch
 from streamlake.domain.ports.event_log import GroupInfo, LogAdmin, LogReader, LogWriter, TopicInfo, TopicSpec
 from streamlake.domain.ports.object_store import ObjectInfo, ObjectStore
+from streamlake.domain.use_cases.roll_up import ROLL_UP
 
 _DATE_AT = len(raw_folder(DATASET)) + len("ingestion_date=")
 
@@ -28,7 +29,9 @@ class SimulatedStore(ObjectStore):
         self._witness = witness
         self._page = page
         self.seen: dict[str, int] = {}
-        """Date -> the newest part that this process' landing thread has been shown there."""
+        """Date -> the newest part that this process' part log has been shown there."""
+        self._rolling_up: str | None = None
+        """The date whose roll-up was just read: the next listing is for the roll-up; no part log learns of it."""
 
     def create(
         self, name: str, body: bytes, *, content_type: str, metadata: Mapping[str, str], crc32c: str | None = None
@@ -49,6 +52,8 @@ class SimulatedStore(ObjectStore):
         return effect("replace", name, apply)
 
     def read(self, name: str) -> tuple[ObjectInfo, bytes]:
+        if name.endswith(ROLL_UP) and _lands():
+            self._rolling_up = name[_DATE_AT : _DATE_AT + 10]
         return effect("read", name, self._store.read, name)
 
     def describe(self, name: str) -> ObjectInfo:
@@ -67,10 +72,13 @@ class SimulatedStore(ObjectStore):
             if len(found) <= self._page:
                 break
             start = page[-1].name + "\0"
-        if newest is not None:
+        date = prefix[_DATE_AT : _DATE_AT + 10]
+        if self._rolling_up == date and _lands():
+            self._rolling_up = None
+        elif newest is not None:
             self._shown(newest)
         elif prefix.endswith("/part-") and _lands():
-            self.seen.setdefault(prefix[_DATE_AT : _DATE_AT + 10], 0)
+            self.seen.setdefault(date, 0)
 
     def _list(self, prefix: str, start: str) -> Sequence[ObjectInfo]:
         return [*self._store.list(prefix, start=start)]

@@ -26,7 +26,7 @@ ROWS_AT_ONCE = 4_096
 """Lines made before they are packed: bounds the memory of a part under way."""
 
 _GZIP = 16 + zlib.MAX_WBITS
-"""zlib's way to say 'with a gzip header' (and a zero modification time: the same rows make the same bytes)."""
+"""zlib's way to say 'with a gzip header'. Equal rows need not make equal bytes: isal may use what its memory held."""
 
 
 class JsonPartFormat(PartFormat):

@@ -21,7 +21,6 @@ from datetime import datetime
 
 from streamlake.domain.errors import (
     DataFault,
-    OperatorFault,
     PrefixDamaged,
     RecordTooLarge,
     SettingsInvalid,
@@ -267,7 +266,7 @@ class LandSnapshots:
         self._letters = letters
         self.part_logs = part_logs
         self.breaker = CircuitBreaker(breaker_limits)
-        self._dropped: dict[TopicPartition, tuple[int, OperatorFault]] = {}
+        self._dropped: dict[TopicPartition, int] = {}
 
     def land(self, snapshot: Snapshot, now: datetime) -> None:
         """Land all that is left of a snapshot: one attempt. Idempotent: after an error call it again.
@@ -276,12 +275,14 @@ class LandSnapshots:
         log that is no more), `CircuitOpen` (drop it: nothing of it was lettered), any other `OperatorFault` (somebody
         has to act; then again).
         """
+        self._leave_out_dropped(snapshot)
+        if not snapshot.spans:
+            return
         try:
-            self._check_dropped(snapshot)
             self._check_topic(snapshot)
             self.breaker.check(snapshot)
-        except (TopicMissing, TopicRecreated, CircuitOpen) as fault:
-            self._dropped.update({source: (span.epoch, fault) for source, span in snapshot.spans.items()})
+        except (TopicMissing, TopicRecreated, CircuitOpen):
+            self._dropped.update({source: span.epoch for source, span in snapshot.spans.items()})
             raise
         self._send_letters(snapshot, now)
         claims = snapshot.claims()
@@ -301,12 +302,11 @@ class LandSnapshots:
         if damaged:
             raise damaged[0]
 
-    def _check_dropped(self, snapshot: Snapshot) -> None:
-        """What was read before a dropped snapshot's end is read again; what was read after it must not land first."""
-        for source, span in snapshot.spans.items():
-            epoch, fault = self._dropped.get(source, (None, None))
-            if fault is not None and epoch == span.epoch:
-                raise fault
+    def _leave_out_dropped(self, snapshot: Snapshot) -> None:
+        """A dropped snapshot is read again: what was read after it, in the same assignment, must not land before it."""
+        for source, span in list(snapshot.spans.items()):
+            if self._dropped.get(source) == span.epoch:
+                snapshot.drop(source)
 
     def _check_topic(self, snapshot: Snapshot) -> None:
         """Ids never come back: if it is the same now, then all that was read came from it."""

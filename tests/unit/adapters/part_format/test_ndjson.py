@@ -51,7 +51,7 @@ def test_a_gzipped_part_is_the_plain_part_gzipped() -> None:
     packed = GzipJsonPartFormat().encode("orders", [ROWS, ROWS], "r1").body
     assert gzip.decompress(packed) == JsonPartFormat().encode("orders", [ROWS, ROWS], "r1").body
     assert packed.count(b"\x1f\x8b\x08") == 1
-    assert packed[4:8] == bytes(4), "a modification time would make equal rows unequal bodies"
+    assert packed[4:8] == bytes(4), "no modification time: nothing here is a file"
 
 
 def test_a_gzipped_part_that_was_cut_short_is_not_read_as_whole() -> None:
