@@ -292,6 +292,8 @@ class World:
             for batch in self.reader.read(lane, mark.low, mark.high):
                 for value, headers in zip(batch.values, batch.headers, strict=True):
                     told = {name: (text or b"").decode(errors="replace") for name, text in headers}
+                    if "dlq_resolution" in told:
+                        continue
                     if told["dlq_stage"] == "api":
                         api[told["ingestion_id"]] = value or b""
                     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from streamlake.domain.model.records import NO_TIMESTAMP, Header, OutgoingRecord
 from streamlake.domain.model.times import epoch_ms, rfc3339
 
 OURS = "dlq_"
+ATTEMPTS = OURS + "attempts"
+"""Also a header of a redriven record: how many times it has been sent, the redrive included."""
+
 STAGE_API = "api"
 STAGE_CONSUMER = "consumer"
 MAX_TRACE_BYTES = 8 * 1024
@@ -24,6 +28,11 @@ MAX_REASON_BYTES = 1024
 
 TRUNCATED_BYTES = 256 * 1024
 """How much of a value is kept where the whole does not fit the dead-letter topic."""
+
+_ESCAPED = "orig_"
+_NEEDS_ESCAPE = re.compile(rf"(?:{_ESCAPED})*{OURS}")
+_IS_ESCAPED = re.compile(rf"(?:{_ESCAPED})+{OURS}")
+_COUNT = re.compile(rb"[1-9][0-9]{0,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,7 @@ def dead_letter(
     """The letter for a record at fault: its key, value and headers unchanged, and why as `dlq_*` headers.
 
     Its timestamp is the failure time, never the source's: retention would delete the letter of an old record at once.
-    A header of the record's own that begins with `dlq_` is kept as `orig_dlq_*`.
+    A header of the record's own that begins with `dlq_` is kept as `orig_dlq_*` (see `escape`).
     """
     told: list[tuple[str, str]] = [
         ("stage", stage),
@@ -75,7 +84,7 @@ def dead_letter(
         ("error_detail", _detail(fault)),
         ("exception_trace", _trace(fault)),
         ("failed_at", rfc3339(failed_at)),
-        ("attempts", "1"),
+        ("attempts", str(attempts_of(headers))),
     ]
     if contract is not None:
         told.append(("contract", f"{contract.version} sha256:{contract.sha256}"))
@@ -90,9 +99,28 @@ def dead_letter(
             told.append(("source_timestamp", str(source.timestamp)))
     if replay_id is not None:
         told.append(("replay_id", replay_id))
-    kept = [(f"orig_{name}" if name.startswith(OURS) else name, content) for name, content in headers]
+    kept = [(escape(name), content) for name, content in headers]
     ours = [(OURS + name, text.encode()) for name, text in told]
     return OutgoingRecord(dlq_topic(dataset), key, value, [*kept, *ours], epoch_ms(failed_at))
+
+
+def escape(name: str) -> str:
+    """How a record's own header is called in its letter: `dlq_x` is kept as `orig_dlq_x`.
+
+    A name that looks kept already gets one `orig_` more, so that `unescape` always has the name that was sent.
+    """
+    return _ESCAPED + name if _NEEDS_ESCAPE.match(name) else name
+
+
+def unescape(name: str) -> str:
+    """`escape` undone."""
+    return name.removeprefix(_ESCAPED) if _IS_ESCAPED.match(name) else name
+
+
+def attempts_of(headers: Sequence[Header]) -> int:
+    """How many times a record has been sent: what its last readable `dlq_attempts` says, else once."""
+    said = (value for name, value in reversed(headers) if name == ATTEMPTS and value and _COUNT.fullmatch(value))
+    return int(next(said, b"1"))
 
 
 def truncated(letter: OutgoingRecord) -> OutgoingRecord:

@@ -23,14 +23,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from streamlake.domain.errors import AlreadyExists, PositionLost
-from streamlake.domain.model.contracts import dlq_topic
+from streamlake.domain.errors import AlreadyExists, PositionLost, TopicMissing
+from streamlake.domain.model.letters import LetterId
 from streamlake.domain.model.parts import raw_folder
 from streamlake.domain.model.positions import Lane, Offsets, Position, TopicPartition, Watermarks
 from streamlake.domain.model.snapshots import committed_topic_id
 from streamlake.domain.ports.event_log import LogAdmin, LogReader
 from streamlake.domain.ports.object_store import ObjectStore
 from streamlake.domain.ports.part_format import PartFormat
+from streamlake.domain.use_cases.dead_letters import DeadLetters
 from streamlake.domain.use_cases.roll_up import parts_of, read_part_info
 
 
@@ -79,8 +80,8 @@ class StartPositions:
         self._dataset = dataset
         self._store = store
         self._formats = formats
-        self._admin = admin
         self._reader = reader
+        self._letters = DeadLetters(dataset, admin, reader)
 
     def decide(
         self, source: TopicPartition, topic_id: str, marks: Watermarks, committed: Position | None
@@ -172,21 +173,10 @@ class StartPositions:
         return found
 
     def _lettered(self, lane: Lane) -> Iterator[int]:
-        topic = dlq_topic(self._dataset)
-        info = self._admin.topics([topic]).get(topic)
-        if info is None:
-            return
-        partitions = [TopicPartition(topic, number) for number in range(info.partitions)]
-        for partition, marks in self._admin.watermarks(partitions).items():
-            for batch in self._reader.read(partition, marks.low, marks.high):
-                for headers in batch.headers:
-                    told = dict(headers)
-                    if (
-                        told.get("dlq_source_topic_id") == lane.topic_id.encode()
-                        and told.get("dlq_source_partition") == str(lane.partition).encode()
-                        and "dlq_replay_id" not in told
-                    ):
-                        yield int(told.get("dlq_source_offset") or b"0")
+        with suppress(TopicMissing):
+            for found in self._letters.identities():
+                if isinstance(found, LetterId) and found.lane == lane and found.replay_id is None:
+                    yield found.offset
 
     def _accepted(self, lane: Lane) -> Iterator[Gap]:
         for found in self._store.list(f"{self._gaps_folder()}{lane.topic_id}-{lane.partition}-"):

@@ -139,6 +139,8 @@ def _letters(
         for batch in reader.read(lane, since[lane], marks.high):
             for offset, value, headers in zip(batch.offsets, batch.values, batch.headers, strict=True):
                 told = {name: (content or b"").decode() for name, content in headers if name.startswith("dlq_")}
+                if "dlq_resolution" in told:
+                    continue
                 if told["dlq_stage"] == "api":
                     proof.api_letters[told["dlq_error_class"]] += 1
                     if expected.get((lane.partition, offset)) != value:
