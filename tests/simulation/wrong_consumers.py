@@ -14,7 +14,7 @@ from streamlake.domain.errors import StreamLakeError
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import Appended, RecordBatch
 from streamlake.domain.model.snapshots import Snapshot
-from streamlake.domain.use_cases import land_records, start_positions
+from streamlake.domain.use_cases import land_records, raw_zone, start_positions
 from streamlake.domain.use_cases.land_records import LandRecords, LandSnapshots
 from streamlake.domain.use_cases.start_positions import Start, StartPositions
 from streamlake.entrypoints import consumer_daemon
@@ -196,7 +196,7 @@ def frontier_of_replays(patches: Patches) -> None:
 
         return wrong
 
-    patches.wrap(start_positions, "read_part_info", read)
+    patches.wrap(raw_zone, "read_part_info", read)
 
 
 @mutant("a commit does not say whose offsets they are")

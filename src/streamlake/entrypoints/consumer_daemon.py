@@ -335,6 +335,7 @@ class DatasetConsumer(SubscriptionListener):
                 raise TopicMissing(f"{self._topic}: does not exist; `streamlake topics provision` makes it")
             marks = self._parts.admin.watermarks(due)
             committed = self._subscription.committed(due)
+            starts = self._parts.starts.begin()
             for source in due:
                 decision = decisions.get(source.partition)
                 if decision is not None and decision.topic_id == info.topic_id:
@@ -342,7 +343,7 @@ class DatasetConsumer(SubscriptionListener):
                         self._halt([source], Halted(decision.reason))
                         continue
                     self._parts.landing.breaker.tolerate(source, decision.tolerate_below)
-                decided = self._parts.starts.decide(source, info.topic_id, marks[source], committed.get(source))
+                decided = starts.decide(source, info.topic_id, marks[source], committed.get(source))
                 self._start(source, info.topic_id, decided, committed.get(source))
         except WorldFault as fault:
             self.telemetry.log_trouble(fault)

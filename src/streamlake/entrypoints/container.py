@@ -32,6 +32,7 @@ from streamlake.domain.use_cases.ingest_events import IngestEvents
 from streamlake.domain.use_cases.land_records import LandingLimits, LandRecords, LandSnapshots
 from streamlake.domain.use_cases.part_log import PartLog, PartLogs
 from streamlake.domain.use_cases.provision_topics import ProvisionTopics
+from streamlake.domain.use_cases.raw_zone import RawZone
 from streamlake.domain.use_cases.start_positions import StartPositions
 from streamlake.entrypoints.consumer_daemon import ConsumerParts, DatasetConsumer, MemoryBudget
 from streamlake.entrypoints.landing_telemetry import LandingMetrics, LandingTelemetry
@@ -220,6 +221,7 @@ class Container(containers.DeclarativeContainer):
         ProvisionTopics, catalog, admin, max_event_bytes=settings.provided.api.max_event_bytes
     )
     control = providers.Singleton(Control, admin, reader, writer)
+    raw_zone = providers.Factory(RawZone, store=object_store, formats=part_formats)
     starts = providers.Factory(StartPositions, store=object_store, formats=part_formats, admin=admin, reader=reader)
 
     writer_name = providers.Singleton(_writer_name)

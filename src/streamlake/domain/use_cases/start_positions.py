@@ -19,20 +19,21 @@ retention went past all of it, it is the end of the last run below: what lies be
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import asdict, dataclass
+from functools import cache
 
 from streamlake.domain.errors import AlreadyExists, PositionLost, TopicMissing
 from streamlake.domain.model.letters import LetterId
-from streamlake.domain.model.parts import raw_folder
 from streamlake.domain.model.positions import Lane, Offsets, Position, TopicPartition, Watermarks
 from streamlake.domain.model.snapshots import committed_topic_id
 from streamlake.domain.ports.event_log import LogAdmin, LogReader
 from streamlake.domain.ports.object_store import ObjectStore
 from streamlake.domain.ports.part_format import PartFormat
 from streamlake.domain.use_cases.dead_letters import DeadLetters
-from streamlake.domain.use_cases.roll_up import parts_of, read_part_info
+from streamlake.domain.use_cases.raw_zone import RawZone
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,20 @@ class StartPositions:
     ) -> None:
         self._dataset = dataset
         self._store = store
-        self._formats = formats
+        self._zone = RawZone(dataset, store, formats)
         self._reader = reader
         self._letters = DeadLetters(dataset, admin, reader)
+        self._landed: Callable[[], Mapping[Lane, Offsets]] = self._zone.landed
+
+    def begin(self) -> StartPositions:
+        """The same for one round of decisions: partitions that need the frontier share one listing of the raw zone.
+
+        Begin after the committed positions were read; what lands meanwhile only makes a frontier too low, never too
+        high.
+        """
+        begun = copy(self)
+        begun._landed = cache(self._zone.landed)  # noqa: SLF001 - its own
+        return begun
 
     def decide(
         self, source: TopicPartition, topic_id: str, marks: Watermarks, committed: Position | None
@@ -125,7 +137,7 @@ class StartPositions:
     ) -> Start | Gap:
         lane = Lane(topic_id, source.partition)
         start = max(marks.low, committed.offset) if committed else marks.low
-        done = self._landed(lane)
+        done = Offsets(self._landed().get(lane, ()))
         for known in self._accepted(lane):
             done.add(known.start, known.end)
         frontier = _frontier(done, marks.low)
@@ -147,30 +159,6 @@ class StartPositions:
                 if offset not in done:
                     return offset
         return end
-
-    def _landed(self, lane: Lane) -> Offsets:
-        landed = Offsets()
-        for date in self._store.folders(raw_folder(self._dataset)):
-            for name, found in parts_of(self._store.list(f"{raw_folder(self._dataset)}{date}/part-")):
-                info = read_part_info(found)
-                if info.replay_id is not None or lane not in info.claims:
-                    continue
-                if info.rows is not None:
-                    landed.update(info.rows.get(lane, ()))
-                else:
-                    landed.update(self._rows_of(name.extension, found.name, lane))
-        return landed
-
-    def _rows_of(self, extension: str, name: str, lane: Lane) -> Offsets:
-        """The offsets in a body whose list did not fit its metadata. (A topic id is not in an envelope; the parts of a
-        recreated topic that also claim this partition are told apart by their claims.)"""
-        claimed = read_part_info(self._store.describe(name)).claims[lane]
-        found = Offsets()
-        for envelope in self._formats[extension].envelopes(self._store.read(name)[1]):
-            told = json.loads(envelope)
-            if told["partition"] == lane.partition and told["offset"] in claimed:
-                found.add(told["offset"], told["offset"] + 1)
-        return found
 
     def _lettered(self, lane: Lane) -> Iterator[int]:
         with suppress(TopicMissing):

@@ -70,7 +70,7 @@ def resume(dataset: str, numbers: tuple[int, ...], accept_gap: bool, accept_dead
         marks = container.admin().watermarks(lanes)
         resumed = _close_breakers(container, dataset, info.topic_id, marks, accept_dead_letters)
         committed = container.admin().group_offsets(consumer_group(dataset), lanes)
-        starts = container.starts(dataset)
+        starts = container.starts(dataset).begin()
         decided = [starts.decide(lane, info.topic_id, marks[lane], committed.get(lane)) for lane in lanes]
         gaps = [gap for gap in decided if isinstance(gap, Gap)]
         now = rfc3339(container.clock().now())

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 
 import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from streamlake.domain.model.parts import raw_folder, raw_prefix
-from streamlake.domain.ports.object_store import ObjectInfo, ObjectStore
-from streamlake.domain.use_cases.roll_up import parts_of, read_part_info, rebuild_roll_up
+from streamlake.domain.model.parts import raw_prefix
+from streamlake.domain.use_cases.roll_up import rebuild_roll_up
 from streamlake.entrypoints.cli.wiring import wired
-
-DATE = "ingestion_date="
 
 
 @click.group(name="raw-zone")
@@ -31,18 +27,16 @@ def raw_zone() -> None:
 def ls(dataset: str, date: str | None, as_json: bool) -> None:
     """List the parts of DATASET with what each says of itself."""
     with wired(quiet=True) as container:
-        store = container.object_store()
         table = Table("date", "part", "kind", "records", "bytes", "partitions")
-        for day in _dates(store, dataset, date):
-            for name, found in parts_of(store.list(raw_prefix(dataset, day) + "part-")):
-                info = read_part_info(found)
-                if as_json:
-                    told = {"name": found.name, "bytes": found.size, "generation": found.generation}
-                    click.echo(json.dumps(told | {"metadata": dict(found.metadata)}))
-                else:
-                    lanes = ", ".join(str(lane.partition) for lane in sorted(info.claims))
-                    kind = info.kind if info.replay_id is None else f"replay {info.replay_id}"
-                    table.add_row(day, f"{name.number:04d}", kind, f"{info.records:,}", f"{found.size:,}", lanes)
+        for part in container.raw_zone(dataset).parts(_only(date)):
+            found, info = part.stored, part.info
+            if as_json:
+                told = {"name": found.name, "bytes": found.size, "generation": found.generation}
+                click.echo(json.dumps(told | {"metadata": dict(found.metadata)}))
+            else:
+                lanes = ", ".join(str(lane.partition) for lane in sorted(info.claims))
+                kind = info.kind if info.replay_id is None else f"replay {info.replay_id}"
+                table.add_row(part.date, f"{part.number:04d}", kind, f"{info.records:,}", f"{found.size:,}", lanes)
         if not as_json:
             Console().print(table)
 
@@ -55,13 +49,11 @@ def ls(dataset: str, date: str | None, as_json: bool) -> None:
 def cat(dataset: str, date: str | None, replay_id: str | None, payloads: bool) -> None:
     """Print the envelopes of DATASET, one a line, whatever format the parts have."""
     with wired(quiet=True) as container:
-        store, formats = container.object_store(), container.part_formats()
-        out = sys.stdout.buffer
-        for extension, found in _parts(store, dataset, date):
-            if read_part_info(found).replay_id != replay_id:
-                continue
-            for line in formats[extension].envelopes(store.read(found.name)[1]):
-                out.write((_payload(line) if payloads else line) + b"\n")
+        zone, out = container.raw_zone(dataset), sys.stdout.buffer
+        for part in zone.parts(_only(date)):
+            if part.info.replay_id == replay_id:
+                for line in zone.envelopes(part):
+                    out.write((_payload(line) if payloads else line) + b"\n")
 
 
 @raw_zone.command()
@@ -73,11 +65,11 @@ def find(dataset: str, ingestion_id: str, date: str | None) -> None:
     wanted = ingestion_id.encode()
     hits = 0
     with wired(quiet=True) as container:
-        store, formats = container.object_store(), container.part_formats()
-        for extension, found in _parts(store, dataset, date):
-            for line in formats[extension].envelopes(store.read(found.name)[1]):
+        zone = container.raw_zone(dataset)
+        for part in zone.parts(_only(date)):
+            for line in zone.envelopes(part):
                 if wanted in line and json.loads(line)["ingestion_id"] == ingestion_id:
-                    click.echo(f"{found.name}\t{line.decode()}")
+                    click.echo(f"{part.name}\t{line.decode()}")
                     hits += 1
     raise click.exceptions.Exit(0 if hits else 1)
 
@@ -89,20 +81,12 @@ def rebuild_metadata(dataset: str, date: str | None) -> None:
     """Make _metadata.json anew from the parts. By compare-and-swap; keeps the format, deletes nothing."""
     with wired(quiet=True) as container:
         store = container.object_store()
-        for day in _dates(store, dataset, date):
+        for day in _only(date) or container.raw_zone(dataset).dates():
             click.echo(f"{raw_prefix(dataset, day)}_metadata.json: {rebuild_roll_up(store, dataset, day)} parts")
 
 
-def _dates(store: ObjectStore, dataset: str, date: str | None) -> list[str]:
-    if date is not None:
-        return [date]
-    return [name.removeprefix(DATE) for name in store.folders(raw_folder(dataset)) if name.startswith(DATE)]
-
-
-def _parts(store: ObjectStore, dataset: str, date: str | None) -> Iterator[tuple[str, ObjectInfo]]:
-    for day in _dates(store, dataset, date):
-        for name, found in parts_of(store.list(raw_prefix(dataset, day) + "part-")):
-            yield name.extension, found
+def _only(date: str | None) -> list[str] | None:
+    return None if date is None else [date]
 
 
 class _Envelope(msgspec.Struct):
