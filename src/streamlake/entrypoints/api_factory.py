@@ -20,6 +20,7 @@ def make_api() -> Served:
             producer_service=given.producer_service,
             max_event_bytes=given.max_event_bytes,
             max_batch_bytes=given.max_batch_bytes,
+            max_batch_events=given.max_batch_events,
             max_inflight_requests=given.max_inflight_requests,
             max_inflight_bytes=given.max_inflight_bytes,
         )

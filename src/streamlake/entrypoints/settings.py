@@ -47,6 +47,7 @@ class ApiSettings(_Group):
     )
     max_event_bytes: Bytes = Field(1024 * 1024, description="largest event")
     max_batch_bytes: Bytes = Field(16 * 1024 * 1024, description="largest batch body")
+    max_batch_events: Annotated[int, Field(ge=1)] = Field(10_000, description="events of one batch")
     max_inflight_bytes: Bytes = Field(64 * 1024 * 1024, description="bodies waiting for Kafka; past it 503")
     max_inflight_requests: Annotated[int, Field(ge=1)] = Field(10_000, description="requests at once; past it 503")
     grace_s: Seconds = Field(25, description="how long a stopping API waits for what it accepted")

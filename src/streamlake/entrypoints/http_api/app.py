@@ -15,6 +15,7 @@ from streamlake.domain.ports.contract_catalog import ContractCatalog
 from streamlake.domain.use_cases.ingest_events import IngestEvents
 from streamlake.entrypoints.http_api import openapi
 from streamlake.entrypoints.http_api.catalog import add_catalog_routes
+from streamlake.entrypoints.http_api.docs_page import add_docs_page
 from streamlake.entrypoints.http_api.events import EventRoutes
 from streamlake.entrypoints.http_api.options import ApiOptions
 from streamlake.entrypoints.http_api.problems import MEDIA_TYPE, Problem, Refused, framework_problem
@@ -70,6 +71,7 @@ def create_app(
         title="StreamLake ingestion",
         version="1",
         description=openapi.DESCRIPTION,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False},
@@ -81,6 +83,7 @@ def create_app(
         },
     )
     add_catalog_routes(app, catalog)
+    add_docs_page(app)
     _add_probes(app, readiness, events, metrics)
     return app
 

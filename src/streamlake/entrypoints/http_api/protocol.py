@@ -22,6 +22,9 @@ log = structlog.get_logger()
 MAX_HEAD_BYTES = 64 * 1024
 """Of request line and headers. Generous: nginx allows four headers of 8 KiB."""
 
+_PIECE_BYTES = 32 * 1024
+"""A head is measured by the pieces that did not finish it, so it may be over the bound by one of these."""
+
 _STATUS_BAD, _STATUS_SLOW, _STATUS_HEAD = 400, 408, 431
 
 
@@ -50,12 +53,22 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Asyncio's: some bytes, in any slicing."""
+        if len(data) <= _PIECE_BYTES or (self._in_message and not self._in_head):
+            self._take(data)
+            return
+        # The event loop reads up to 256 KiB at once: whole, a head of that size would never be seen to be unfinished.
+        for start in range(0, len(data), _PIECE_BYTES):
+            self._take(data[start : start + _PIECE_BYTES])
+            if self.transport.is_closing():
+                return
+
+    def _take(self, data: bytes) -> None:
+        super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._reject(_STATUS_HEAD)
                 return
-        super().data_received(data)
         if self._in_message:
             if self._deadline is None:
                 self._arm()

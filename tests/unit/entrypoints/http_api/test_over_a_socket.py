@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 from tests.unit.entrypoints.http_api.door import GOOD, AlwaysFails, Door, Held, listening
+from tests.unit.entrypoints.http_api.wire import answer_of, connected, head, more
 
 from streamlake.domain.errors import NotStored, OutcomeUnknown, StreamLakeError, WriterFailed
 from streamlake.domain.ports.event_log import LogWriter
@@ -16,39 +16,6 @@ from streamlake.entrypoints.http_api import ApiOptions
 from streamlake.entrypoints.http_api.protocol import BoundedHttp
 
 LIMIT = 1000
-
-
-@contextmanager
-def connected(port: int) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as link:
-        yield link
-
-
-def head(length: str, path: str = "events", more: str = "") -> bytes:
-    lines = (
-        f"POST /v1/datasets/orders/{path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{length}\r\n{more}"
-    )
-    return (lines + "\r\n").encode()
-
-
-def answer_of(link: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """The next answer on the connection."""
-    got = b""
-    while b"\r\n\r\n" not in got:
-        got += _more(link)
-    top, _, body = got.partition(b"\r\n\r\n")
-    first, *lines = top.decode().split("\r\n")
-    headers = dict(line.lower().split(": ", 1) for line in lines)
-    while len(body) < int(headers["content-length"]):
-        body += _more(link)
-    return int(first.split()[1]), headers, body
-
-
-def _more(link: socket.socket) -> bytes:
-    got = link.recv(65536)
-    if not got:
-        raise ConnectionError("closed before the answer was complete")
-    return got
 
 
 @pytest.fixture
@@ -94,7 +61,7 @@ def test_a_content_length_that_cannot_be_is_answered_before_the_body_comes(
 
 def test_a_client_that_waits_for_100_continue_is_refused_without_it_and_hung_up_on(small: Door) -> None:
     with listening(small) as (port, _, _), connected(port) as link:
-        link.sendall(head(f"content-length: {LIMIT + 1}", more="expect: 100-continue\r\n"))
+        link.sendall(head(f"content-length: {LIMIT + 1}", also="expect: 100-continue\r\n"))
 
         status, headers, _ = answer_of(link)
         assert (status, headers["connection"], link.recv(1)) == (413, "close", b"")
@@ -171,7 +138,7 @@ def test_requests_sent_at_once_on_one_connection_are_answered_in_order(door: Doo
         link.sendall(b"".join(head(f"content-length: {len(e)}") + e for e in events))
         got = b""
         while got.count(b"ingested_at") < 5:
-            got += _more(link)
+            got += more(link)
     assert got.count(b"HTTP/1.1 202") == 5
     assert {r.value for r in door.everything()} == set(events)
 

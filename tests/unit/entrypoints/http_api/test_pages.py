@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -70,10 +71,13 @@ def _references(node: object) -> list[str]:
     return [r for value in node for r in _references(value)] if isinstance(node, list) else []
 
 
-def test_the_documentation_page_is_there(door: Door) -> None:
-    answer = door.request("GET", "/docs")
+def test_the_documentation_page_and_all_it_is_made_of_come_from_here(door: Door) -> None:
+    page = door.request("GET", "/docs").text
 
-    assert (answer.status_code, "openapi.json" in answer.text) == (200, True)
+    files = ["".join(pair) for pair in re.findall(r"""(?:src|href)=["']([^"']+)|url: '([^']+)'""", page)]
+    assert sorted(file.rpartition(".")[2] for file in files) == ["css", "js", "json", "png"]
+    assert "://" not in page
+    assert [door.request("GET", f"/{file}").status_code for file in files] == [200] * len(files)
 
 
 @pytest.mark.parametrize(
