@@ -72,6 +72,11 @@ class Stage:
         self._running.clear()
         return codes
 
+    def kill_all(self) -> None:
+        """kill -9 to whatever still runs."""
+        for name in list(self._running):
+            self.kill(name)
+
 
 @contextlib.contextmanager
 def stage(folder: Path, environment: Mapping[str, str]) -> Iterator[Stage]:
@@ -80,7 +85,10 @@ def stage(folder: Path, environment: Mapping[str, str]) -> Iterator[Stage]:
     try:
         yield made
     finally:
-        made.stop()
+        try:
+            made.stop()
+        finally:
+            made.kill_all()  # there is something left only where a second Ctrl-C cut the stop short
 
 
 def _free_port() -> int:
