@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test lint unit integration bench profile shapes torture simulate mutants lock clean
+.PHONY: help demo demo-kafka test lint unit integration bench profile shapes torture torture-http simulate mutants lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ MINUTES ?= 1.5
 BROKERS ?= 1
 torture: $(VENV)/.dev  ## kill, freeze and starve real processes by SEED for MINUTES; also BROKERS=3, OUT=file
 	@$(BIN)/python -m tests.torture --seed $(SEED) --minutes $(MINUTES) --brokers $(BROKERS) $(if $(OUT),--out $(OUT))
+
+torture-http: $(VENV)/.dev  ## 100,000 events over HTTP while brokers die and freeze; every answer against the log; SEED=
+	@$(BIN)/python -m tests.torture_http --seed $(SEED)
 
 bench: $(VENV)/.dev  ## landing speed beside consume() alone, a bare loop and every peer found; 15 minutes
 	@$(BIN)/python -m benchmarks.landing

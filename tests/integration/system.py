@@ -190,10 +190,14 @@ class World:
 
     def api(self, *options: str) -> Child:
         """Start the HTTP API and wait until it is ready."""
-        [port] = free_ports(1)
-        child = self._start("api", ["api", "--port", str(port), *options], port)
+        child = self.start_api(*options)
         wait_until("api ready", child.is_ready)
         return child
+
+    def start_api(self, *options: str) -> Child:
+        """Start the HTTP API, ready or not."""
+        [port] = free_ports(1)
+        return self._start("api", ["api", "--port", str(port), *options], port)
 
     def consumer(self, name: str) -> Child:
         """Start a consumer and wait until it is ready."""

@@ -120,8 +120,13 @@ class KafkaService:
 
     def restart(self, broker: int = 0) -> None:
         """Start a broker that was killed or stopped, on its old port with its old data, and wait until it serves."""
-        self.brokers[broker].start()
-        self._silent.discard(broker)
+        self.restart_all([broker])
+
+    def restart_all(self, brokers: Sequence[int]) -> None:
+        """`restart`, of several at once: one controller alone is no quorum, and would be waited for in vain."""
+        for broker in brokers:
+            self.brokers[broker].start()
+            self._silent.discard(broker)
         self.wait_until_serving()
 
     def wait_until_serving(self, within_s: float = START_S) -> None:

@@ -201,7 +201,7 @@ def test_a_body_that_is_all_one_batch_of_nothing_holds_no_memory_after_its_refus
 
 
 def test_a_thousand_idle_connections_keep_nobody_out(door: Door) -> None:
-    """A slice of `python -m tests.torture.http --connections 10000`."""
+    """A slice of `python -m tests.torture_http.connections`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
     try:

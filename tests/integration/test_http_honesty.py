@@ -1,0 +1,173 @@
+"""What the API says is so, on a real Kafka that fails: `make torture-http` is the long form of the first test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.integration.conftest import missing
+from tests.integration.system import Child, World, wait_until
+from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
+from tests.torture_http.__main__ import UNAVAILABLE
+from tests.torture_http.ledger import Attempt, event_body
+from tests.torture_http.weather import DEEDS, draw
+
+from streamlake.domain.model.contracts import raw_topic
+
+ROOT = Path(__file__).parents[2]
+JSON = {"content-type": "application/json"}
+DELIVERY_S = 3
+GRACE_S = 6
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def frail() -> Iterator[KafkaService]:
+    """A Kafka of this module's own, to be frozen."""
+    try:
+        with kafka(faults=True) as service:
+            yield service
+    except ServiceUnavailable as e:
+        missing(str(e))
+
+
+@pytest.fixture
+def world(frail: KafkaService, tmp_path: Path) -> Iterator[World]:
+    environment = {
+        "STREAMLAKE_EVENT_LOG": f"kafka://{frail.bootstrap}",
+        "STREAMLAKE_OBJECT_STORE": f"file://{tmp_path}/lake",
+        "STREAMLAKE_KAFKA__DELIVERY_TIMEOUT_MS": str(DELIVERY_S * 1000),
+        "STREAMLAKE_API__GRACE_S": str(GRACE_S),
+    }
+    made = World(tmp_path, environment, f"t{uuid.uuid4().hex[:10]}", "json")
+    yield made
+    frail.resume()
+    made.close()
+
+
+def url(world: World, api: Child) -> str:
+    return f"http://127.0.0.1:{api.port}/v1/datasets/{world.dataset}/events"
+
+
+def stored(world: World) -> set[bytes | None]:
+    """What the raw topic holds."""
+    marks = world.admin.watermarks(world.lanes)
+    read = (batch for lane, mark in marks.items() for batch in world.reader.read(lane, mark.low, mark.high))
+    return {value for batch in read for value in batch.values}
+
+
+def test_every_answer_of_some_thousand_events_is_true_while_brokers_die_and_freeze() -> None:
+    command = [sys.executable, "-m", "tests.torture_http", "--seed", "5", "--events", "4000", "--seconds", "25"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == UNAVAILABLE:
+        missing(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+
+
+def test_every_seeds_weather_has_every_deed_and_no_two_at_once() -> None:
+    for seed in range(100):
+        deeds = draw(seed, 25, 3)
+        assert {deed.deed for deed in deeds} == set(DEEDS)
+        assert all(before.at + before.length < after.at for before, after in zip(deeds, deeds[1:], strict=False))
+
+
+def test_without_its_topics_a_dataset_takes_nothing_and_with_them_it_does(world: World) -> None:
+    api = world.start_api()
+    wait_until("the API listens", lambda: api.get("/livez"))
+    refused = httpx.post(url(world, api), content=event_body(Attempt(1, 1), "o-1", broken=None), headers=JSON)
+    ready = api.get("/readyz")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert ready is not None
+    assert raw_topic(world.dataset) in ready.text
+
+    assert world.cli("topics", "provision").returncode == 0
+    wait_until("the API is ready", api.is_ready)
+    taken = httpx.post(url(world, api), content=event_body(Attempt(1, 2), "o-1", broken=None), headers=JSON)
+    assert taken.status_code == 202
+    assert stored(world) == {event_body(Attempt(1, 2), "o-1", broken=None)}
+
+
+def test_a_broker_that_freezes_makes_answers_late_then_unknown_and_a_retry_has_the_same_id(
+    world: World, frail: KafkaService
+) -> None:
+    assert world.cli("topics", "provision").returncode == 0
+    api = world.api()
+    headers = JSON | {"idempotency-key": "the-same"}
+    body = event_body(Attempt(1, 1), "o-1", broken=None)
+    assert httpx.post(url(world, api), content=body, headers=JSON).status_code == 202
+    frail.pause()
+    began = time.monotonic()
+    unknown = httpx.post(url(world, api), content=body, headers=headers, timeout=30)
+    took = time.monotonic() - began
+    frail.resume()
+    wait_until("the API is ready again", api.is_ready)
+    again = httpx.post(url(world, api), content=body, headers=headers, timeout=30)
+
+    assert (unknown.status_code, again.status_code) == (504, 202)
+    assert unknown.json()["idempotency_key"] == "the-same"
+    assert unknown.json()["ingestion_id"] == again.json()["ingestion_id"]
+    assert took < DELIVERY_S + 4
+
+
+@pytest.mark.parametrize("wakes", [True, False], ids=["the broker wakes up in time", "the broker never answers"])
+def test_on_sigterm_every_request_in_flight_is_answered_and_the_exit_code_is_0(
+    world: World, frail: KafkaService, wakes: bool
+) -> None:
+    assert world.cli("topics", "provision").returncode == 0
+    api = world.api("--workers", "2")
+    bodies = [event_body(Attempt(n, 1), f"o-{n}", broken=None) for n in range(40)]
+
+    async def scenario() -> list[int]:
+        limits = httpx.Limits(max_connections=len(bodies))
+        async with httpx.AsyncClient(limits=limits, timeout=30) as client:
+            warm = [client.get(f"http://127.0.0.1:{api.port}/livez") for _ in bodies]
+            await asyncio.gather(*warm)
+            frail.pause()
+            posts = [asyncio.create_task(client.post(url(world, api), content=b, headers=JSON)) for b in bodies]
+            await asyncio.to_thread(wait_until, "all are in flight", lambda: _inflight(api) == len(bodies))
+            api.send(signal.SIGTERM)
+            if wakes:
+                await asyncio.to_thread(wait_until, "it stops", lambda: b"api.stopping" in api.log.read_bytes())
+                frail.resume()
+            return [answer.status_code for answer in await asyncio.gather(*posts)]
+
+    began = time.monotonic()
+    statuses = asyncio.run(scenario())
+    code = api.process.wait(30)
+    took = time.monotonic() - began
+    frail.resume()
+
+    assert statuses == [202 if wakes else 504] * len(bodies)
+    assert code == 0
+    assert took < GRACE_S + DELIVERY_S + 4
+    if wakes:
+        assert stored(world) == set(bodies)
+
+
+def _inflight(api: Child) -> int:
+    page = api.get("/metrics")
+    assert page is not None
+    (line,) = [line for line in page.text.splitlines() if line.startswith("streamlake_api_inflight_requests ")]
+    return int(float(line.split()[1]))
+
+
+def test_a_killed_api_loses_nothing_it_answered(world: World) -> None:
+    assert world.cli("topics", "provision").returncode == 0
+    api = world.api()
+    bodies = [event_body(Attempt(n, 1), f"o-{n}", broken=None) for n in range(30)]
+    with httpx.Client() as client:
+        statuses = [client.post(url(world, api), content=body, headers=JSON).status_code for body in bodies]
+    os.kill(api.process.pid, signal.SIGKILL)
+
+    assert statuses == [202] * len(bodies)
+    assert stored(world) == set(bodies)
