@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -78,7 +79,7 @@ def test_every_seeds_weather_has_every_deed_and_no_two_at_once() -> None:
     for seed in range(100):
         deeds = draw(seed, 25, 3)
         assert {deed.deed for deed in deeds} == set(DEEDS)
-        assert all(before.at + before.length < after.at for before, after in zip(deeds, deeds[1:], strict=False))
+        assert all(before.at + before.length < after.at for before, after in pairwise(deeds))
 
 
 def test_without_its_topics_a_dataset_takes_nothing_and_with_them_it_does(world: World) -> None:

@@ -1,4 +1,4 @@
-"""A client with patience: events one by one and in batches, each sent with its key until it is certain what became of it."""
+"""A client with patience: events, singly and in batches, each sent with its key until its fate is certain."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Sender:
             for number in range(1, 1000):
                 attempts = [Attempt(event, number) for event in events]
                 bodies = [self._body(attempt) for attempt in attempts]
-                statuses = await self._once(client, attempts, bodies, token, single=single)
+                statuses = await self._once(client, attempts, bodies, token, single)
                 if all(status in STORED for status in statuses):
                     self._ledger.settled += len(events)
                     return
@@ -61,7 +61,6 @@ class Sender:
         attempts: Sequence[Attempt],
         bodies: Sequence[bytes],
         token: str,
-        *,
         single: bool,
     ) -> Sequence[int]:
         media = "application/json" if single else "application/x-ndjson"
