@@ -75,7 +75,7 @@ class RollUp:
 
     def add(self, number: int, found: ObjectInfo, info: PartInfo) -> None:
         """A part that came into being while this process watched."""
-        self._unwritten.append((number, _entry(found, info)))
+        self._unwritten.append((number, entry_of(found, info)))
         self._landed_bytes += found.size
 
     def due(self, now: float) -> bool:
@@ -111,7 +111,7 @@ def _update(store: ObjectStore, dataset: str, date: str, unwritten: Sequence[tup
         entries = None if entries is None or unwritten is None else _continued(entries, unwritten)
         if entries is None:
             listed = parts_of(store.list(raw_prefix(dataset, date) + "part-"))
-            entries = [_entry(found, read_part_info(found)) for _, found in listed]
+            entries = [entry_of(found, read_part_info(found)) for _, found in listed]
             form = listed[0][0].extension if listed else form
         if form is None:
             raise PrefixDamaged(f"{name}: is unreadable, and there is no part to tell the prefix's format")
@@ -168,7 +168,8 @@ def _continued(entries: list[Entry], unwritten: Sequence[tuple[int, Entry]]) -> 
     return entries + [entry for _, entry in new] if follows else None
 
 
-def _entry(found: ObjectInfo, info: PartInfo) -> Entry:
+def entry_of(found: ObjectInfo, info: PartInfo) -> Entry:
+    """What a roll-up says of a part."""
     claims: dict[str, dict[str, list[tuple[int, int]]]] = {}
     for lane, offsets in info.claims.items():
         claims.setdefault(lane.topic_id, {})[str(lane.partition)] = list(offsets)
@@ -188,25 +189,30 @@ def _entry(found: ObjectInfo, info: PartInfo) -> Entry:
 
 def _dump(dataset: str, date: str, form: str, entries: Sequence[Entry]) -> bytes:
     """One part a line: people read these too."""
-    live = [entry for entry in entries if entry["replay_id"] is None]
-    replays: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if entry["replay_id"] is not None:
-            replays.setdefault(entry["replay_id"], []).append(entry)
     told = {
         "version": ROLL_UP_VERSION,
         "dataset": dataset,
         "ingestion_date": date,
         "format": form,
-        "totals": {
-            "parts": len(entries),
-            "live": _total(live),
-            "replays": {replay_id: _total(parts) for replay_id, parts in sorted(replays.items())},
-        },
+        "totals": totals_of(entries),
     }
     head = json.dumps(told, indent=1)
     lines = ",\n  ".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
     return f'{head[:-2]},\n "parts": [\n  {lines}\n ]\n}}\n'.encode()
+
+
+def totals_of(entries: Sequence[Entry]) -> Entry:
+    """What a roll-up says of all its parts together."""
+    live = [entry for entry in entries if entry["replay_id"] is None]
+    replays: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry["replay_id"] is not None:
+            replays.setdefault(entry["replay_id"], []).append(entry)
+    return {
+        "parts": len(entries),
+        "live": _total(live),
+        "replays": {replay_id: _total(parts) for replay_id, parts in sorted(replays.items())},
+    }
 
 
 def _total(entries: Sequence[Entry]) -> Entry:
