@@ -26,6 +26,8 @@ from streamlake.domain.ports.contract_catalog import ContractCatalog
 from streamlake.domain.ports.event_log import EventLog, LogAdmin, LogWriter
 from streamlake.domain.ports.object_store import BucketStore, ObjectStore
 from streamlake.domain.ports.part_format import PartFormat
+from streamlake.domain.use_cases.audit import Audit
+from streamlake.domain.use_cases.audit_reports import AuditReports
 from streamlake.domain.use_cases.circuit_breaker import BreakerLimits
 from streamlake.domain.use_cases.control import Control
 from streamlake.domain.use_cases.ingest_events import IngestEvents
@@ -222,6 +224,8 @@ class Container(containers.DeclarativeContainer):
     )
     control = providers.Singleton(Control, admin, reader, writer)
     raw_zone = providers.Factory(RawZone, store=object_store, formats=part_formats)
+    audit = providers.Factory(Audit, store=object_store, formats=part_formats, admin=admin, reader=reader)
+    audit_reports = providers.Factory(AuditReports, store=object_store)
     starts = providers.Factory(StartPositions, store=object_store, formats=part_formats, admin=admin, reader=reader)
 
     writer_name = providers.Singleton(_writer_name)

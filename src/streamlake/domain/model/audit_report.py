@@ -37,6 +37,7 @@ FINDINGS = {
     "body_exchanged": "the stored checksum is not the one the part was made with",
     "rows_inconsistent": "a part's own rows, claims and counts contradict each other",
     "foreign_object": "an object below raw/ that is neither a part nor a roll-up",
+    "gap_unreadable": "an object below ops/gaps/ that is not an accepted gap, and so accepts nothing",
     "roll_up_missing": "a prefix with parts and without _metadata.json",
     "roll_up_unreadable": "a _metadata.json that is not a roll-up of its prefix",
     "roll_up_wrong": "a _metadata.json that contradicts a part or itself",
@@ -74,7 +75,8 @@ class Ranges:
     @classmethod
     def of(cls, runs: Iterable[tuple[int, int]]) -> Ranges:
         """These ascending, disjoint runs; walks through them once and keeps what is listed."""
-        offsets, listed, more = 0, [], 0
+        listed: list[tuple[int, int]] = []
+        offsets = more = 0
         for start, end in runs:
             offsets += end - start
             if len(listed) < MAX_RANGES:
@@ -109,7 +111,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class PartitionAudit:
-    """One partition of one topic id: `visible = landed + lettered + accepted + missing` over `[judged_from, judged_to)`.
+    """One partition of one topic id: in `[judged_from, judged_to)`, `visible = landed + lettered + accepted + missing`.
 
     With `--date`, `landed`, `lettered`, `accepted` and `missing` are of that date only.
     """
@@ -138,11 +140,9 @@ class PartitionAudit:
     unproven: Ranges
     """Offsets in neither that the log no longer holds."""
     void_letters: int
-
-    @property
-    def holds(self) -> bool:
-        """Does the sum come out?"""
-        return self.visible == self.landed + self.lettered + self.accepted and not self.duplicated
+    """Letters of records that are in live rows."""
+    holds: bool
+    """Does the sum come out, with no row twice?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,9 @@ def audit_report(told: bytes) -> AuditReport:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a report."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | _REPORT.json_schema(mode="serialization")
+    schema = _REPORT.json_schema(mode="serialization")
+    schema["$defs"]["Finding"]["properties"]["kind"]["enum"] = [*FINDINGS, *NOTES]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
 
 _REPORT = TypeAdapter(AuditReport)

@@ -36,3 +36,8 @@ def day_of_ms(ms: int) -> int:
 def iso_date(day: int) -> str:
     """`2026-11-21` of a day counted from the epoch."""
     return date.fromordinal(_EPOCH_ORDINAL + day).isoformat()
+
+
+def ms_of_date(text: str) -> int:
+    """The first millisecond of an ISO date, in UTC. Raises ValueError where it is none."""
+    return (date.fromisoformat(text).toordinal() - _EPOCH_ORDINAL) * DAY_MS

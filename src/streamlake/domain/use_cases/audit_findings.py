@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 
 from streamlake.domain.model.audit_report import MAX_FINDINGS, Finding, Ranges
 from streamlake.domain.model.positions import Lane
@@ -23,10 +22,9 @@ class Findings:
         *objects: str,
         lane: Lane | None = None,
         replay_id: str | None = None,
-        runs: Iterable[tuple[int, int]] | None = None,
+        offsets: Ranges | None = None,
     ) -> None:
-        """One more; what names no offset of the `runs` it is about is none."""
-        offsets = None if runs is None else Ranges.of(runs)
+        """One more. About no offsets at all, it is none."""
         if offsets is not None and not offsets:
             return
         self._counts[kind] += 1

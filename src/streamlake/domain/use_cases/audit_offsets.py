@@ -15,7 +15,7 @@ from streamlake.domain.errors import PositionLost
 from streamlake.domain.model.audit_report import PartitionAudit, Ranges
 from streamlake.domain.model.offset_runs import OffsetRuns, Run, between, common, count, holes, union
 from streamlake.domain.model.positions import Lane, Offsets, TopicPartition, Watermarks
-from streamlake.domain.model.times import LAST_MS, day_of_ms, iso_date
+from streamlake.domain.model.times import LAST_MS, day_of_ms, iso_date, ms_of_date
 from streamlake.domain.ports.event_log import LogAdmin, LogReader
 from streamlake.domain.use_cases.audit_findings import Findings
 
@@ -64,7 +64,7 @@ class Evidence:
     """What is known of one lane beside the log. Ascending, disjoint runs all of them."""
 
     live: Iterable[Run]
-    letters: Iterable[Run]
+    letters: Offsets
     accepted: Offsets
 
 
@@ -115,26 +115,42 @@ class JudgeOffsets:
         there = list(union(live, letters))
         end = there[-1][1] if there else 0
         unproven = Ranges.of(holes(union(there, accepted), 0, end))
-        lettered = count(there) - len(live)
+        twice = self._twice(lane)
         return PartitionAudit(
-            *lane, False, None, None, None, 0, 0, 0, len(live), lettered, 0, Ranges(), self._twice(lane), Ranges(),
-            unproven, count(common(live, letters)),
-        )  # fmt: skip
+            *lane,
+            current=False,
+            log_start=None,
+            log_end=None,
+            committed=None,
+            judged_from=0,
+            judged_to=0,
+            visible=0,
+            landed=len(live),
+            lettered=count(there) - len(live),
+            accepted=0,
+            missing=Ranges(),
+            duplicated=twice,
+            gaps=Ranges(),
+            unproven=unproven,
+            void_letters=count(common(live, letters)),
+            holds=not twice,
+        )
 
     def _check_ends(self, lane: Lane, marks: Watermarks, evidence: Evidence) -> None:
         committed, claimed = self._tally.committed.get(lane, 0), self._tally.claim_ends.get(lane, 0)
         beyond = f"the log ends at {marks.high}"
-        if committed > marks.high:
-            told = f"partition {lane.partition}: {committed} is committed, {beyond}"
-            self._findings.add("committed_beyond_log", told, lane=lane, runs=[(marks.high, committed)])
-        if claimed > marks.high:
-            told = f"partition {lane.partition}: parts claim up to {claimed}, {beyond}"
-            self._findings.add("claim_beyond_log", told, lane=lane, runs=[(marks.high, claimed)])
-        rows, letters = between(evidence.live, marks.high, _END), between(evidence.letters, marks.high, _END)
-        told = f"partition {lane.partition}: rows of offsets that were never given, {beyond}"
-        self._findings.add("foreign_rows", told, lane=lane, runs=rows)
-        told = f"partition {lane.partition}: letters of offsets that were never given, {beyond}"
-        self._findings.add("foreign_letter", told, lane=lane, runs=letters)
+        for kind, what, end in (
+            ("committed_beyond_log", f"{committed} is committed", committed),
+            ("claim_beyond_log", f"parts claim up to {claimed}", claimed),
+        ):
+            self._say(kind, lane, f"{what}, {beyond}", Ranges.of([(marks.high, end)] if end > marks.high else []))
+        rows = Ranges.of(between(evidence.live, marks.high, _END))
+        self._say("foreign_rows", lane, f"rows of offsets that were never given, {beyond}: {rows}", rows)
+        letters = Ranges.of(between(evidence.letters, marks.high, _END))
+        self._say("foreign_letter", lane, f"letters of offsets that were never given, {beyond}: {letters}", letters)
+
+    def _say(self, kind: str, lane: Lane, told: str, offsets: Ranges) -> None:
+        self._findings.add(kind, f"partition {lane.partition}: {told}", lane=lane, offsets=offsets)
 
     def _twice(self, lane: Lane) -> Ranges:
         """Said as a finding too, where there is any."""
@@ -143,8 +159,7 @@ class JudgeOffsets:
         if self._tally.date is not None:
             twice = common(twice, self._tally.dated.get(lane, ()))
         found = Ranges.of(twice)
-        told = f"partition {lane.partition}: {found.offsets} offsets are in more than one row: {found}"
-        self._findings.add("duplicated", told, lane=lane, runs=found.ranges)
+        self._say("duplicated", lane, f"{found.offsets} offsets are in more than one row: {found}", found)
         return found
 
     def _judge(self, source: TopicPartition, lane: Lane, marks: Watermarks, evidence: Evidence) -> PartitionAudit:
@@ -156,10 +171,9 @@ class JudgeOffsets:
         ahead = self._ahead(lane, max(start, end), marks.high, done)
         seen = self._look_up(source, asked, ahead, evidence, marks.high)
         missing = Ranges.of(seen.missing)
-        told = f"partition {lane.partition}: {missing.offsets} records are committed and nowhere: {missing}"
-        self._findings.add("missing", told, lane=lane, runs=missing.ranges)
-        told = f"partition {lane.partition}: records are claimed and nowhere: {Ranges.of(seen.falsely_claimed)}"
-        self._findings.add("false_claim", told, lane=lane, runs=seen.falsely_claimed)
+        self._say("missing", lane, f"{missing.offsets} records are committed and nowhere: {missing}", missing)
+        falsely = Ranges.of(seen.falsely_claimed)
+        self._say("false_claim", lane, f"{falsely.offsets} records are claimed and nowhere: {falsely}", falsely)
         ours = evidence.live if self._tally.date is None else self._tally.dated.get(lane, ())
         landed = count(between(ours, start, end))
         if self._tally.date is None:
@@ -169,6 +183,7 @@ class JudgeOffsets:
         else:
             gaps, lettered = Ranges(), len(seen.lettered)
             visible = landed + lettered + len(seen.accepted) + missing.offsets
+        twice, accepted = self._twice(lane), len(seen.accepted)
         return PartitionAudit(
             *lane,
             current=True,
@@ -180,19 +195,20 @@ class JudgeOffsets:
             visible=visible,
             landed=landed,
             lettered=lettered,
-            accepted=len(seen.accepted),
+            accepted=accepted,
             missing=missing,
-            duplicated=self._twice(lane),
+            duplicated=twice,
             gaps=gaps,
             unproven=self._unproven(lane, marks.low, done, evidence.accepted),
             void_letters=count(common(evidence.live, evidence.letters)),
+            holds=visible == landed + lettered + accepted and not twice,
         )
 
     def _first_of_date(self, source: TopicPartition, marks: Watermarks) -> int:
         """Where to begin: every record before it is older than the date."""
         if self._tally.date is None:
             return marks.low
-        first = self._admin.offsets_for_times({source: _ms_of(self._tally.date)})[source]
+        first = self._admin.offsets_for_times({source: ms_of_date(self._tally.date)})[source]
         return marks.high if first is None else max(first, marks.low)
 
     def _ahead(self, lane: Lane, start: int, end: int, done: list[Run]) -> dict[str, Offsets]:
@@ -212,17 +228,17 @@ class JudgeOffsets:
         evidence: Evidence,
         high: int,
     ) -> _Seen:
-        seen, letters = _Seen(), Offsets(evidence.letters)
+        seen = _Seen()
         limit = asked[-1][1] if asked else 0
         for offset, timestamp in visible(self._reader, source, union(asked, *ahead.values()), high):
             dated = iso_date(day_of_ms(timestamp)) if 0 <= timestamp < LAST_MS else None
             if offset >= limit:
-                if dated in ahead and offset in ahead[dated] and offset not in evidence.accepted:
+                if dated is not None and offset in ahead.get(dated, ()) and offset not in evidence.accepted:
                     seen.falsely_claimed.add(offset, offset + 1)
                 continue
             if self._tally.date not in (None, dated):
                 kept = seen.other_dates
-            elif offset in letters:
+            elif offset in evidence.letters:
                 kept = seen.lettered
             else:
                 kept = seen.accepted if offset in evidence.accepted else seen.missing
@@ -252,9 +268,3 @@ def visible(reader: LogReader, source: TopicPartition, wanted: Iterable[Run], un
                 break
         else:
             return  # from here on the log shows nothing
-
-
-def _ms_of(date: str) -> int:
-    from datetime import date as calendar_date
-
-    return (calendar_date.fromisoformat(date).toordinal() - calendar_date(1970, 1, 1).toordinal()) * 86_400_000

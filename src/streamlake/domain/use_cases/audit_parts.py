@@ -28,20 +28,12 @@ from streamlake.domain.ports.object_store import ObjectInfo, ObjectStore
 from streamlake.domain.use_cases.audit_chain import Chain
 from streamlake.domain.use_cases.audit_findings import Findings
 from streamlake.domain.use_cases.audit_roll_up import ToldParts, read_roll_up
+from streamlake.domain.use_cases.raw_zone import ZonePart
 from streamlake.domain.use_cases.roll_up import ROLL_UP
 
 DATE = "ingestion_date="
 LOOKED_FOR = 1_000
 """How many parts of one hole are looked for by name: paging races leave out a few, somebody who deletes any number."""
-
-
-class Part(NamedTuple):
-    """A part that says readably what is in it."""
-
-    date: str
-    extension: str
-    found: ObjectInfo
-    info: PartInfo
 
 
 class StaleRollUp(NamedTuple):
@@ -63,7 +55,7 @@ class ZoneWalk:
     prefixes: int = 0
     stale: list[StaleRollUp] = field(default_factory=list)
 
-    def parts(self, judged: str | None = None) -> Iterator[Part]:
+    def parts(self, judged: str | None = None) -> Iterator[ZonePart]:
         """Every readable part, by the text of its name. Only the prefix of the `judged` date (None: all) is checked;
         the parts of the others come all the same."""
         prefix: _Prefix | None = None
@@ -117,7 +109,7 @@ class _Prefix:
         """Extension -> the first part that has it."""
         self._chain = Chain(findings)
 
-    def see(self, found: ObjectInfo) -> Part | None:
+    def see(self, found: ObjectInfo) -> ZonePart | None:
         """One object of the prefix: the part that it is, if it is one."""
         file = found.name.removeprefix(self._folder)
         if file == ROLL_UP:
@@ -136,9 +128,9 @@ class _Prefix:
         if info is None:
             return None
         self._hold_against_roll_up(name, found, info)
-        return Part(self.date, name.extension, found, info)
+        return ZonePart(self.date, name.number, name.extension, found, info)
 
-    def close(self) -> Iterator[Part]:
+    def close(self) -> Iterator[ZonePart]:
         """The prefix has been listed: the parts that the listing missed, and what is wrong with the whole."""
         yield from self._fill_holes()
         if len(self._extensions) > 1:
@@ -168,7 +160,7 @@ class _Prefix:
             told = f"{self._roll_up}: says of {found.name} what that does not say of itself"
             self._findings.add("roll_up_wrong", told, self._roll_up, found.name)
 
-    def _fill_holes(self) -> Iterator[Part]:
+    def _fill_holes(self) -> Iterator[ZonePart]:
         """Parts that were created while a later page was fetched are there; those that are not were deleted."""
         for start, end in self._numbers.gaps(1, self._last + 1):
             gone = max(0, end - start - LOOKED_FOR)

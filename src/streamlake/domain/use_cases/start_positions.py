@@ -116,7 +116,7 @@ class StartPositions:
 
     def accept(self, gap: Gap, by: str, at: str) -> str:
         """Record a gap as accepted, by whom and when; returns the object's name. Accepting it again changes nothing."""
-        name = f"{self._gaps_folder()}{gap.topic_id}-{gap.partition}-{gap.start}-{gap.end}.json"
+        name = f"{gaps_folder(self._dataset)}{gap.topic_id}-{gap.partition}-{gap.start}-{gap.end}.json"
         body = json.dumps({"v": 1, **asdict(gap), "by": by, "at": at}).encode()
         with suppress(AlreadyExists):
             self._store.create(name, body, content_type="application/json", metadata={})
@@ -167,14 +167,28 @@ class StartPositions:
                     yield found.offset
 
     def _accepted(self, lane: Lane) -> Iterator[Gap]:
-        for found in self._store.list(f"{self._gaps_folder()}{lane.topic_id}-{lane.partition}-"):
-            told = json.loads(self._store.read(found.name)[1])
-            gap = Gap(**{field: told[field] for field in Gap.__slots__})
-            if (gap.topic_id, gap.partition) == lane:  # an id may end in what looks like a partition
+        for _, gap in accepted_gaps(self._store, self._dataset, f"{lane.topic_id}-{lane.partition}-"):
+            if gap and (gap.topic_id, gap.partition) == lane:  # an id may end in what looks like a partition
                 yield gap
 
-    def _gaps_folder(self) -> str:
-        return f"ops/gaps/{self._dataset}/"
+
+def gaps_folder(dataset: str) -> str:
+    """Where the accepted gaps of a dataset are."""
+    return f"ops/gaps/{dataset}/"
+
+
+def accepted_gaps(store: ObjectStore, dataset: str, beginning: str = "") -> Iterator[tuple[str, Gap | None]]:
+    """Every gap that was accepted, after the name of its object; None where that cannot be read as one, which accepts
+    nothing. Raises the store's errors."""
+    for found in store.list(gaps_folder(dataset) + beginning):
+        try:
+            told = json.loads(store.read(found.name)[1])
+            gap = Gap(**{field: told[field] for field in Gap.__slots__})
+            Offsets([(gap.start, gap.end)])
+        except (ValueError, KeyError, TypeError):
+            yield found.name, None
+        else:
+            yield found.name, gap
 
 
 def _frontier(done: Offsets, low: int) -> int:

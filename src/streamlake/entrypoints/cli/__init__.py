@@ -11,6 +11,7 @@ import click
 
 from streamlake.domain.errors import DataFault, StreamLakeError
 from streamlake.entrypoints.cli.api import api
+from streamlake.entrypoints.cli.audit import audit
 from streamlake.entrypoints.cli.demo import demo
 from streamlake.entrypoints.cli.doctor import doctor
 from streamlake.entrypoints.cli.landing import consumer, resume
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for _command in (api, consumer, produce, topics, raw_zone, resume, doctor, demo):
+for _command in (api, audit, consumer, produce, topics, raw_zone, resume, doctor, demo):
     cli.add_command(_command)
 
 

@@ -1,0 +1,126 @@
+"""`streamlake audit`: the proof that what was committed has landed, offset by offset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+
+from streamlake.domain.model.audit_report import AuditReport, Finding, PartitionAudit, Scope
+from streamlake.domain.model.times import rfc3339
+from streamlake.domain.use_cases.audit import Progress as Told
+from streamlake.entrypoints.cli.wiring import wired
+
+ALWAYS = ("visible", "landed", "lettered")
+SHOWN = 50
+"""Findings shown as text; the JSON and the report object have them all."""
+
+
+@click.command()
+@click.option("--dataset", required=True, help="The dataset.")
+@click.option("--date", "day", metavar="DATE", help="Judge only this ingestion date (YYYY-MM-DD).")
+@click.option("--partition", type=click.IntRange(min=0), help="Judge only this partition.")
+@click.option("--strict", is_flag=True, help="Exit 1 for accepted gaps and for what cannot be proved, too.")
+@click.option("--no-report", is_flag=True, help="Keep no report below ops/audit/.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON (docs/schemas/audit-report.v1.json).")
+def audit(dataset: str, day: str | None, partition: int | None, strict: bool, no_report: bool, as_json: bool) -> None:
+    """Prove that every committed offset is once in the raw zone or in the dead-letter topic; exit 1 where it is not.
+
+    Safe beside running consumers: what is judged is what was committed when the audit began. What the log no longer
+    holds, and so cannot be proved, is reported as unproven.
+    """
+    with wired(quiet=True) as container:
+        container.catalog().newest(dataset)
+        scope = Scope(_iso_date(day), partition)
+        with _progress() as told:
+            report = container.audit(dataset).run(scope, rfc3339(container.clock().now()), told)
+        if as_json:
+            click.echo(report.to_json())
+        else:
+            _print(report)
+        if not no_report:
+            name = container.audit_reports(dataset).keep(report)
+            click.echo(f"report: {name}", err=as_json)
+    raise click.exceptions.Exit(report.exit_code(strict=strict))
+
+
+def _iso_date(day: str | None) -> str | None:
+    try:
+        return None if day is None else date.fromisoformat(day).isoformat()
+    except ValueError:
+        raise click.BadParameter(f"{day}: must be YYYY-MM-DD", param_hint="--date") from None
+
+
+@contextmanager
+def _progress() -> Iterator[Told]:
+    """A bar for each stage, on standard error; nothing where that is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def told(doing: str, done: int, total: int) -> None:
+            if doing not in tasks:
+                tasks[doing] = bars.add_task(doing, total=total or None)
+            bars.update(tasks[doing], completed=done, total=total or None)
+
+        yield told
+
+
+def _print(report: AuditReport) -> None:
+    console = Console()
+    zone = report.zone
+    click.echo(
+        f"{report.dataset}: {zone.parts:,} parts in {zone.prefixes:,} prefixes, {zone.live_records:,} live and"
+        f" {zone.replay_records:,} replayed rows; judged is what was committed at {report.at}"
+    )
+    if report.partitions:
+        console.print(_partitions(report.partitions))
+    for title, findings in (("findings", report.findings), ("notes", report.notes)):
+        if findings:
+            console.print(_findings(title, findings))
+    unproven = sum(each.unproven.offsets for each in report.partitions)
+    if unproven:
+        click.echo(f"unproven: {unproven:,} offsets are in neither, and the log no longer holds them")
+    click.echo(f"verdict: {report.verdict}")
+
+
+def _partitions(partitions: list[PartitionAudit]) -> Table:
+    """What is nowhere more than 0 is left out: a terminal has 80 columns."""
+    shown = {
+        "visible": lambda each: each.visible,
+        "landed": lambda each: each.landed,
+        "lettered": lambda each: each.lettered,
+        "accepted": lambda each: each.accepted,
+        "missing": lambda each: each.missing.offsets,
+        "twice": lambda each: each.duplicated.offsets,
+        "gaps": lambda each: each.gaps.offsets,
+        "unproven": lambda each: each.unproven.offsets,
+    }
+    columns: dict[str, Callable[[PartitionAudit], int]] = {
+        name: value for name, value in shown.items() if name in ALWAYS or any(map(value, partitions))
+    }
+    table = Table(Column("partition", overflow="fold"), "judged")
+    for name in columns:
+        table.add_column(name, justify="right")
+    table.add_column("sum")
+    for each in partitions:
+        name = str(each.partition) if each.current else f"{each.partition} of {each.topic_id}"
+        judged = f"{each.judged_from}-{each.judged_to}" if each.current else "another topic"
+        counts = [f"{value(each):,}" for value in columns.values()]
+        table.add_row(name, judged, *counts, "holds" if each.holds else "DOES NOT HOLD")
+    return table
+
+
+def _findings(title: str, findings: list[Finding]) -> Table:
+    table = Table(title, Column("", overflow="fold"))
+    for finding in findings[:SHOWN]:
+        table.add_row(finding.kind, finding.detail)
+    if len(findings) > SHOWN:
+        table.add_row("...", f"{len(findings) - SHOWN} more: --json has them all")
+    return table
