@@ -19,6 +19,7 @@ from streamlake.domain.model.times import epoch_ms
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.event_log import LogAdmin
 from streamlake.entrypoints.consumer_daemon import DatasetConsumer
+from streamlake.entrypoints.garbage import collect_seldom
 
 STUCK_S = 60.0
 """A poll loop that has not come round for so long is not alive (its longest waits are far shorter)."""
@@ -59,6 +60,7 @@ def run_consumers(
         signal.signal(number, on_signal)
     threads = [threading.Thread(target=run, args=(c,), name=f"poll-{c.dataset}", daemon=True) for c in consumers]
     server = _serve(consumers, registry, http_host, http_port) if http_port else None
+    collect_seldom(100_000)
     for thread in threads:
         thread.start()
     while not stop.wait(WATCH_S):

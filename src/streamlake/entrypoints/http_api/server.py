@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ import structlog
 import uvicorn
 
 from streamlake.domain.errors import OperatorFault
+from streamlake.entrypoints.garbage import collect_seldom
 from streamlake.entrypoints.http_api.app import FrontDoor
 from streamlake.entrypoints.http_api.protocol import BoundedHttp
 from streamlake.entrypoints.http_api.readiness import Readiness
@@ -75,10 +75,7 @@ def work(app_factory: Callable[[], Served], listener: socket.socket, grace_s: fl
     host, port = listener.getsockname()[:2]
     served.readiness.start()
     server = server_of(served, grace_s)
-    # What exists now lives as long as the process, and requests leave no cycles behind: look for garbage less often.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    collect_seldom(10_000)
     log.info("api.listening", host=host, port=port, pid=os.getpid())
     server.run(sockets=[listener])
     if served.readiness.failure is not None:
