@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.domain.worlds import DATASET, DLQ, L0, L1, NOW, RAW, T0, TOPIC_ID, Catalog, open_log
 
 from streamlake.adapters.event_log.memory import MemoryEventLog
@@ -41,7 +44,8 @@ def api_letter(dlq_partition: int = 0) -> OutgoingRecord:
 
 
 def resolved(letter: LetterId, outcome: str) -> OutgoingRecord:
-    return resolution_record(DATASET, Resolution(letter, outcome, "ann", "now", "why"), 0, T0)
+    to = LetterId(TOPIC_ID, 0, 99) if outcome == REDRIVEN else None
+    return resolution_record(DATASET, Resolution(letter, outcome, "ann", "now", "why", to), 0, T0)
 
 
 def log_with(records: Sequence[OutgoingRecord]) -> MemoryEventLog:
@@ -72,15 +76,29 @@ def test_one_pass_knows_every_kind_apart() -> None:
     assert ledger.redriven == {L0: Offsets([(5, 6)])}
     assert ledger.discarded == {Lane(DLQ_ID, 0): Offsets([(2, 3)])}
     assert ledger.strays == 1
-    assert ledger.resolved(LetterId(TOPIC_ID, 0, 5))
-    assert ledger.resolved(LetterId(DLQ_ID, 0, 2))
-    assert not ledger.resolved(LetterId(TOPIC_ID, 1, 6))
+    landed = {L1: Offsets([(6, 7)]), Lane(DLQ_ID, 1): Offsets()}
+    assert ledger.standing(LetterId(TOPIC_ID, 0, 5), landed) == "redriven"
+    assert ledger.standing(LetterId(DLQ_ID, 0, 2), landed) == "discarded"
+    assert ledger.standing(LetterId(TOPIC_ID, 1, 6), landed) == "void"
+    assert ledger.standing(LetterId(TOPIC_ID, 1, 6), {}) == "open"
+    assert ledger.standing(LetterId(DLQ_ID, 1, 0), landed) == "open"
+    assert ledger.standing(LetterId(TOPIC_ID, 0, 5, "r1"), landed) == "replay"
 
 
 def test_letters_sent_again_after_a_crash_are_one_also_across_partitions() -> None:
     offsets = [3, 4, 9, 3, 4, 9, 10]
     ledger = letters_of(log_with([consumer_letter(o, dlq_partition=i % 2) for i, o in enumerate(offsets)])).ledger()
     assert ledger.consumer == {L0: Offsets([(3, 5), (9, 11)])}
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1)), max_size=25))
+def test_each_letter_is_given_once_however_often_and_wherever_it_was_sent(sent: list[tuple[int, int]]) -> None:
+    letters = letters_of(log_with([consumer_letter(offset, dlq_partition=at) for offset, at in sent]))
+    ledger = letters.ledger()
+    found = [letter.id.offset for letter, _ in letters.letters(ledger, {})]
+    assert sorted(found) == sorted({offset for offset, _ in sent})
+    times = Counter(offset for offset, _ in sent)
+    assert ledger.repeated.get(L0, Offsets()) == Offsets.of(sorted(o for o, count in times.items() if count > 1))
 
 
 def test_entries_come_as_they_were_written_with_how_far_the_reading_is() -> None:

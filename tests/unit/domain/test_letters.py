@@ -150,8 +150,7 @@ def test_an_attempt_count_that_is_none_counts_as_one(said: bytes | None) -> None
     assert attempts_of([("dlq_attempts", said)]) == 1
 
 
-@pytest.mark.parametrize("outcome", [REDRIVEN, DISCARDED])
-@pytest.mark.parametrize("to", [None, LetterId("raw-id", 0, 99)])
+@pytest.mark.parametrize(("outcome", "to"), [(REDRIVEN, LetterId("raw-id", 0, 99)), (DISCARDED, None)])
 def test_a_resolution_comes_back_as_it_was_written(outcome: str, to: LetterId | None) -> None:
     resolution = Resolution(LetterId("raw-id", 3, 42), outcome, "ann", "2026-11-21T10:33:00Z", "bad deploy", to)
     record = resolution_record(DATASET, resolution, 1, T0)
@@ -175,9 +174,10 @@ RESOLUTION: Header = ("dlq_resolution", b"redriven")
         (b"\xff", [RESOLUTION]),
         (b'{"v":2}', [RESOLUTION]),
         (b'{"v":1,"outcome":"lost"}', [RESOLUTION]),
-        (b'{"v":1,"outcome":"redriven","letter":["t",0,-1,null],"redriven_to":null}', [RESOLUTION]),
-        (b'{"v":1,"outcome":"redriven","letter":["t","0",1,null],"redriven_to":null}', [RESOLUTION]),
-        (b'{"v":1,"outcome":"redriven","letter":["t",0,1],"redriven_to":null}', [RESOLUTION]),
+        (b'{"v":1,"outcome":"discarded","letter":["t",0,-1,null],"redriven_to":null}', [RESOLUTION]),
+        (b'{"v":1,"outcome":"discarded","letter":["t","0",1,null],"redriven_to":null}', [RESOLUTION]),
+        (b'{"v":1,"outcome":"discarded","letter":["t",0,1],"redriven_to":null}', [RESOLUTION]),
+        (b'{"v":1,"outcome":"redriven","letter":["t",0,1,null],"redriven_to":null,"by":"","at":""}', [RESOLUTION]),
     ],
 )
 def test_what_nobody_of_ours_wrote_is_a_stray_and_stops_nobody(value: bytes | None, headers: list[Header]) -> None:

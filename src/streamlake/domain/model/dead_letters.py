@@ -32,7 +32,8 @@ TRUNCATED_BYTES = 256 * 1024
 _ESCAPED = "orig_"
 _NEEDS_ESCAPE = re.compile(rf"(?:{_ESCAPED})*{OURS}")
 _IS_ESCAPED = re.compile(rf"(?:{_ESCAPED})+{OURS}")
-_COUNT = re.compile(rb"[1-9][0-9]{0,5}")
+ATTEMPT_COUNT = re.compile(rb"[1-9][0-9]{0,5}")
+"""What is believed of a `dlq_attempts` header: other producers can write one too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def unescape(name: str) -> str:
 
 def attempts_of(headers: Sequence[Header]) -> int:
     """How many times a record has been sent: what its last readable `dlq_attempts` says, else once."""
-    said = (value for name, value in reversed(headers) if name == ATTEMPTS and value and _COUNT.fullmatch(value))
+    said = (value for name, value in reversed(headers) if name == ATTEMPTS and value and ATTEMPT_COUNT.fullmatch(value))
     return int(next(said, b"1"))
 
 

@@ -126,7 +126,7 @@ class Resolution:
     at: str
     reason: str
     redriven_to: LetterId | None = None
-    """Where the redriven record lies in the raw topic."""
+    """Where the redriven record lies in the raw topic; None for a discarded letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +233,8 @@ def _resolution(value: bytes | None) -> Resolution:
     if told["v"] != _VERSION or told["outcome"] not in (REDRIVEN, DISCARDED):
         raise ValueError(f"{_RESOLUTION}: must be version {_VERSION}, {REDRIVEN} or {DISCARDED}")
     letter, to = told["letter"], told["redriven_to"]
+    if (to is None) == (told["outcome"] == REDRIVEN):
+        raise ValueError(f"{_RESOLUTION}: {REDRIVEN}, and nothing else, says where to")
     return Resolution(
         _checked(*letter),
         told["outcome"],

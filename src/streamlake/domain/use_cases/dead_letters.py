@@ -3,17 +3,32 @@
 One pass makes the `Ledger`: which letters there are and which of them are resolved, as runs of offsets. Whatever
 shows or redrives letters then reads them again and asks the ledger about each, so that a million letters need the
 memory of their runs and no more.
+
+    redriven | discarded    somebody resolved it
+    replay                  a replay's evidence; it is never open
+    void                    its position is in a live part: the record has landed, whoever lettered it was wrong
+    open                    none of these
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import merge
 
 from streamlake.domain.errors import TopicMissing
 from streamlake.domain.model.contracts import dlq_topic
-from streamlake.domain.model.letters import DISCARDED, Entry, LetterId, Resolution, Stray, read_entry, read_identity
+from streamlake.domain.model.letters import (
+    DISCARDED,
+    REDRIVEN,
+    DeadLetter,
+    Entry,
+    LetterId,
+    Resolution,
+    Stray,
+    read_entry,
+    read_identity,
+)
 from streamlake.domain.model.positions import Lane, Offsets, TopicPartition
 from streamlake.domain.model.records import RecordBatch
 from streamlake.domain.ports.event_log import LogAdmin, LogReader
@@ -22,6 +37,9 @@ Progress = Callable[[int, int], None]
 """Told after each batch: how many offsets were read, and how many there are."""
 
 LaneOffsets = dict[Lane, Offsets]
+
+OPEN, VOID, REPLAY = "open", "void", "replay"
+STANDINGS = (OPEN, VOID, REDRIVEN, DISCARDED, REPLAY)
 
 
 def _untold(done: int, total: int) -> None:
@@ -38,17 +56,44 @@ class Ledger:
     replays: dict[str, LaneOffsets] = field(default_factory=dict)
     redriven: LaneOffsets = field(default_factory=dict)
     discarded: LaneOffsets = field(default_factory=dict)
+    redriven_to: LaneOffsets = field(default_factory=dict)
+    """Where in the raw topic the redriven records lie."""
+    redriven_twice: LaneOffsets = field(default_factory=dict)
+    """Letters that were sent again to two places: both land, under one ingestion id."""
+    repeated: LaneOffsets = field(default_factory=dict)
+    """Letters that are there more than once: sent again after a crash."""
     strays: int = 0
 
-    def resolved(self, letter: LetterId) -> bool:
-        """Was it redriven or discarded?"""
+    def standing(self, letter: LetterId, landed: Mapping[Lane, Offsets]) -> str:
+        """One of `STANDINGS`. `landed`: the rows of live parts."""
         lane, offset = letter.lane, letter.offset
-        return offset in self.redriven.get(lane, ()) or offset in self.discarded.get(lane, ())
+        if letter.replay_id is not None:
+            return REPLAY
+        if offset in self.redriven.get(lane, ()):
+            return REDRIVEN
+        if offset in self.discarded.get(lane, ()):
+            return DISCARDED
+        return VOID if offset in landed.get(lane, ()) else OPEN
+
+    def resolve(self, resolution: Resolution) -> None:
+        """Enter a resolution; one that is there twice changes nothing."""
+        if resolution.redriven_to is None:
+            _add(self.discarded, resolution.letter)
+        elif _add(self.redriven_to, resolution.redriven_to) and not _add(self.redriven, resolution.letter):
+            _add(self.redriven_twice, resolution.letter)
 
     def absorb(self, later: Ledger) -> None:
         """Add what another pass found: of another partition, which may hold the same letters again."""
+        for mine, theirs, both in (
+            (self.consumer, later.consumer, self.repeated),
+            (self.redriven, later.redriven, self.redriven_twice),
+        ):
+            for lane, offsets in theirs.items():
+                for start, end in _common(mine.get(lane, ()), offsets):
+                    both.setdefault(lane, Offsets()).add(start, end)
         pairs = [(self.consumer, later.consumer), (self.api, later.api)]
-        pairs += [(self.redriven, later.redriven), (self.discarded, later.discarded)]
+        pairs += [(self.redriven, later.redriven), (self.discarded, later.discarded), (self.repeated, later.repeated)]
+        pairs += [(self.redriven_to, later.redriven_to), (self.redriven_twice, later.redriven_twice)]
         pairs += [(self.replays.setdefault(replay_id, {}), lanes) for replay_id, lanes in later.replays.items()]
         for mine, theirs in pairs:
             for lane, offsets in theirs.items():
@@ -73,6 +118,25 @@ class DeadLetters:
             columns = zip(batch.offsets, batch.timestamps, batch.keys, batch.values, batch.headers, strict=True)
             for offset, timestamp, key, value, headers in columns:
                 yield read_entry(LetterId(*lane, offset), timestamp, key, value, headers)
+
+    def letters(
+        self, ledger: Ledger, landed: Mapping[Lane, Offsets], progress: Progress = _untold
+    ) -> Iterator[tuple[DeadLetter, str]]:
+        """Every letter once, with its standing. One that a later pass finds, but the ledger did not, is left out."""
+        told: LaneOffsets = {}
+        for entry in self.entries(progress):
+            if not isinstance(entry, DeadLetter):
+                continue
+            lane, offset = entry.id.lane, entry.id.offset
+            if entry.id.replay_id is None:
+                if offset not in ledger.consumer.get(lane, ()) and offset not in ledger.api.get(lane, ()):
+                    continue
+                if offset in ledger.repeated.get(lane, ()):
+                    seen = told.setdefault(lane, Offsets())
+                    if offset in seen:
+                        continue
+                    seen.add(offset, offset + 1)
+            yield entry, ledger.standing(entry.id, landed)
 
     def ledger(self, progress: Progress = _untold) -> Ledger:
         """One pass over all there is."""
@@ -116,15 +180,34 @@ def _enter(ledger: Ledger, lane: Lane, batch: RecordBatch) -> None:
         if isinstance(found, Stray):
             ledger.strays += 1
         elif isinstance(found, Resolution):
-            _add(ledger.discarded if found.outcome == DISCARDED else ledger.redriven, found.letter)
+            ledger.resolve(found)
         elif found.replay_id is not None:
             _add(ledger.replays.setdefault(found.replay_id, {}), found)
-        else:
-            _add(ledger.api if found is place else ledger.consumer, found)
+        elif found is place:
+            _add(ledger.api, found)
+        elif not _add(ledger.consumer, found):
+            _add(ledger.repeated, found)
 
 
-def _add(lanes: LaneOffsets, letter: LetterId) -> None:
+def _add(lanes: LaneOffsets, letter: LetterId) -> bool:
+    """Put a letter into a set; was it new?"""
     offsets = lanes.get(letter.lane)
     if offsets is None:
         offsets = lanes[letter.lane] = Offsets()
+    if letter.offset in offsets:
+        return False
     offsets.add(letter.offset, letter.offset + 1)
+    return True
+
+
+def _common(mine: Iterable[tuple[int, int]], theirs: Offsets) -> Iterator[tuple[int, int]]:
+    """Where two sets overlap, in one walk over both."""
+    others = iter(theirs)
+    b = next(others, None)
+    for a in mine:
+        while b is not None and b[0] < a[1]:
+            if b[1] > a[0]:
+                yield max(a[0], b[0]), min(a[1], b[1])
+            if b[1] > a[1]:
+                break
+            b = next(others, None)
