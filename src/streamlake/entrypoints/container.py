@@ -23,21 +23,25 @@ from streamlake.adapters.part_format.ndjson import GzipJsonPartFormat, JsonPartF
 from streamlake.domain.errors import SettingsInvalid
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.contract_catalog import ContractCatalog
-from streamlake.domain.ports.event_log import EventLog, LogAdmin, LogWriter
+from streamlake.domain.ports.event_log import EventLog, LogAdmin, LogReader, LogWriter
 from streamlake.domain.ports.object_store import BucketStore, ObjectStore
 from streamlake.domain.ports.part_format import PartFormat
 from streamlake.domain.use_cases.audit import Audit
 from streamlake.domain.use_cases.audit_reports import AuditReports
 from streamlake.domain.use_cases.circuit_breaker import BreakerLimits
 from streamlake.domain.use_cases.control import Control
+from streamlake.domain.use_cases.dead_letters import DeadLetters
 from streamlake.domain.use_cases.ingest_events import IngestEvents
 from streamlake.domain.use_cases.land_records import LandingLimits, LandRecords, LandSnapshots
 from streamlake.domain.use_cases.part_log import PartLog, PartLogs
 from streamlake.domain.use_cases.provision_topics import ProvisionTopics
 from streamlake.domain.use_cases.raw_zone import RawZone
+from streamlake.domain.use_cases.redrive import Redrive
+from streamlake.domain.use_cases.redrive_turns import RedriveTurns
 from streamlake.domain.use_cases.start_positions import StartPositions
 from streamlake.entrypoints.consumer_daemon import ConsumerParts, DatasetConsumer, MemoryBudget
 from streamlake.entrypoints.landing_telemetry import LandingMetrics, LandingTelemetry
+from streamlake.entrypoints.redriving import RedriveParts
 from streamlake.entrypoints.settings import Settings, bucket_and_prefix, kafka_address, local_path
 
 EVENT_LOGS = ("kafka", "sqlite", "memory")
@@ -184,6 +188,26 @@ def _consumer(
     return DatasetConsumer(dataset, parts, budget)
 
 
+def _redrive_parts(
+    dataset: str,
+    admin: LogAdmin,
+    reader: LogReader,
+    writer: LogWriter,
+    store: ObjectStore,
+    formats: Mapping[str, PartFormat],
+    catalog: ContractCatalog,
+    clock: Clock,
+) -> RedriveParts:
+    return RedriveParts(
+        letters=DeadLetters(dataset, admin, reader),
+        zone=RawZone(dataset, store, formats),
+        redrive=Redrive(dataset, catalog, admin, reader, writer),
+        turns=RedriveTurns(dataset, store, admin),
+        clock=clock,
+        wait=time.sleep,
+    )
+
+
 class Container(containers.DeclarativeContainer):
     """One process' parts. Singletons are made on first use: after fork, and only what the command needs."""
 
@@ -226,6 +250,17 @@ class Container(containers.DeclarativeContainer):
     raw_zone = providers.Factory(RawZone, store=object_store, formats=part_formats)
     audit = providers.Factory(Audit, store=object_store, formats=part_formats, admin=admin, reader=reader)
     audit_reports = providers.Factory(AuditReports, store=object_store)
+    dead_letters = providers.Factory(DeadLetters, admin=admin, reader=reader)
+    redriving = providers.Factory(
+        _redrive_parts,
+        admin=admin,
+        reader=reader,
+        writer=writer,
+        store=object_store,
+        formats=part_formats,
+        catalog=catalog,
+        clock=clock,
+    )
     starts = providers.Factory(StartPositions, store=object_store, formats=part_formats, admin=admin, reader=reader)
 
     writer_name = providers.Singleton(_writer_name)

@@ -31,7 +31,9 @@ from streamlake.domain.model.letters import (
 )
 from streamlake.domain.model.positions import Lane, Offsets, TopicPartition
 from streamlake.domain.model.records import RecordBatch
+from streamlake.domain.model.times import LAST_MS
 from streamlake.domain.ports.event_log import LogAdmin, LogReader
+from streamlake.domain.use_cases.raw_zone import RawZone
 
 Progress = Callable[[int, int], None]
 """Told after each batch: how many offsets were read, and how many there are."""
@@ -99,6 +101,21 @@ class Ledger:
             for lane, offsets in theirs.items():
                 mine[lane] = Offsets(merge(mine[lane], offsets)) if lane in mine else offsets
         self.strays += later.strays
+
+
+@dataclass(slots=True)
+class LetterCount:
+    """How many letters of a kind, and when the first and the last of them failed (milliseconds since the epoch)."""
+
+    count: int = 0
+    first_ms: int = LAST_MS
+    last_ms: int = 0
+
+    def add(self, letter: DeadLetter) -> None:
+        """Count one more."""
+        self.count += 1
+        self.first_ms = min(self.first_ms, letter.timestamp)
+        self.last_ms = max(self.last_ms, letter.timestamp)
 
 
 class DeadLetters:
@@ -171,6 +188,38 @@ class DeadLetters:
                 progress(before + batch.next_offset - mark.low, total)
             before += mark.high - mark.low
             progress(before, total)
+
+
+def void_letters(ledger: Ledger, zone: RawZone, progress: Progress = _untold) -> LaneOffsets:
+    """The unresolved letters of consumers whose position is in a live part.
+
+    Bodies are read only of parts that claim such a position and whose metadata does not list their rows. `progress` is
+    told of dates.
+    """
+    unresolved = {lane: _without(offsets, ledger, lane) for lane, offsets in ledger.consumer.items()}
+    void: LaneOffsets = {}
+    dates = zone.dates()
+    for done, date in enumerate(dates):
+        progress(done, len(dates))
+        for part in zone.parts([date]):
+            if part.info.replay_id is not None:
+                continue
+            claims = part.info.claims.items()
+            if not any(next(_common(unresolved.get(lane, ()), claimed), None) for lane, claimed in claims):
+                continue
+            for lane, rows in zone.rows(part).items():
+                for start, end in _common(unresolved.get(lane, ()), rows):
+                    void.setdefault(lane, Offsets()).add(start, end)
+    progress(len(dates), len(dates))
+    return void
+
+
+def _without(offsets: Offsets, ledger: Ledger, lane: Lane) -> Offsets:
+    resolved = Offsets(merge(ledger.redriven.get(lane, ()), ledger.discarded.get(lane, ())))
+    left = Offsets()
+    for start, end in offsets:
+        left.update(resolved.gaps(start, end))
+    return left
 
 
 def _enter(ledger: Ledger, lane: Lane, batch: RecordBatch) -> None:

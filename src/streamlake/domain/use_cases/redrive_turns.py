@@ -17,14 +17,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from streamlake.domain.errors import GenerationChanged, ObjectMissing, SettingsInvalid, TopicMissing
+from streamlake.domain.errors import GenerationChanged, ObjectMissing, SettingsInvalid, StoreUnavailable, TopicMissing
 from streamlake.domain.model.contracts import raw_topic
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.redrives import RedriveTurn, redrive_turn, turn_name
 from streamlake.domain.ports.event_log import LogAdmin
 from streamlake.domain.ports.object_store import ObjectStore
 
-LEASE_S = 15.0
+LEASE_S = 30.0
+"""The longest append (the writer's delivery timeout and its slack, 25 s), begun as late as `RENEW_S` after a beat."""
+
 RENEW_S = 5.0
 """GCS takes one write a second per object."""
 
@@ -48,6 +50,7 @@ class RedriveTurns:
         self._admin = admin
         self._generation = 0
         self._renewed = 0.0
+        self._tried = 0.0
 
     def take(self, run_id: str, by: str, at: str, monotonic: float, *, silent: int | None = None) -> RedriveTurn | Busy:
         """Take the turn, or learn whose it is. `silent`: a generation that has not changed for `LEASE_S`."""
@@ -63,21 +66,23 @@ class RedriveTurns:
         return turn
 
     def keep(self, turn: RedriveTurn, monotonic: float) -> RedriveTurn:
-        """Renew the turn where it is time to. Raises `GenerationChanged` where somebody else has it now."""
-        if monotonic - self._renewed < RENEW_S:
+        """Renew the turn where it is time to. Raises `GenerationChanged` where somebody else has it now, and
+        `StoreUnavailable` only once half the lease is over."""
+        if monotonic - self._tried < RENEW_S:
             return turn
         renewed = replace(turn, beat=turn.beat + 1)
         try:
-            self._write(renewed, self._generation, monotonic)
-        except GenerationChanged:
-            told = f"{self._name}: another redrive has taken over, since this one was silent for {LEASE_S:.0f} s"
-            raise GenerationChanged(told) from None
+            self._rewrite(renewed, monotonic)
+        except StoreUnavailable:
+            if monotonic - self._renewed >= LEASE_S / 2:
+                raise
+            return turn
         return renewed
 
     def end(self, turn: RedriveTurn, *, settled: bool) -> None:
         """Give the turn back. Unless `settled`, the next one looks for records without a resolution."""
         unsettled = () if settled else turn.unsettled
-        self._write(replace(turn, running=False, unsettled=unsettled), self._generation, self._renewed)
+        self._rewrite(replace(turn, running=False, unsettled=unsettled), self._renewed)
 
     def _next(self, before: RedriveTurn | None, run_id: str, by: str, at: str) -> RedriveTurn:
         info = self._admin.topics([self._topic]).get(self._topic)
@@ -102,7 +107,19 @@ class RedriveTurns:
         except ValueError as malformed:
             raise SettingsInvalid(f"{self._name}: {malformed}") from None
 
+    def _rewrite(self, turn: RedriveTurn, monotonic: float) -> None:
+        try:
+            self._write(turn, self._generation, monotonic)
+        except GenerationChanged:
+            generation, found = self._read()
+            if found is None or found.run_id != turn.run_id:
+                told = f"{self._name}: another redrive has taken over, since this one was silent for {LEASE_S:.0f} s"
+                raise GenerationChanged(told) from None
+            # It was this very process, by an attempt whose answer was lost.
+            self._write(turn, generation, monotonic)
+
     def _write(self, turn: RedriveTurn, generation: int, monotonic: float) -> None:
+        self._tried = monotonic
         written = self._store.replace(
             self._name, turn.to_json(), content_type="application/json", if_generation=generation
         )

@@ -13,6 +13,7 @@ from streamlake.domain.errors import DataFault, StreamLakeError
 from streamlake.entrypoints.cli.api import api
 from streamlake.entrypoints.cli.audit import audit
 from streamlake.entrypoints.cli.demo import demo
+from streamlake.entrypoints.cli.dlq import dlq
 from streamlake.entrypoints.cli.doctor import doctor
 from streamlake.entrypoints.cli.landing import consumer, resume
 from streamlake.entrypoints.cli.produce import produce
@@ -33,7 +34,7 @@ def cli() -> None:
     """
 
 
-for _command in (api, audit, consumer, produce, topics, raw_zone, resume, doctor, demo):
+for _command in (api, audit, consumer, produce, topics, raw_zone, dlq, resume, doctor, demo):
     cli.add_command(_command)
 
 
