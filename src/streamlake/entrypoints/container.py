@@ -15,6 +15,7 @@ from dependency_injector import containers, providers
 
 from streamlake.adapters.clock.system import SystemClock
 from streamlake.adapters.contract_catalog.odcs import OdcsContractCatalog
+from streamlake.adapters.contract_catalog.odcs_draft import OdcsContractFiles
 from streamlake.adapters.event_log.memory import MemoryEventLog
 from streamlake.adapters.event_log.sqlite import SqliteEventLog
 from streamlake.adapters.object_store.filesystem import FilesystemObjectStore
@@ -214,6 +215,7 @@ class Container(containers.DeclarativeContainer):
     settings = providers.Dependency(instance_of=Settings)
     clock = providers.Singleton(SystemClock)
     catalog = providers.Singleton(OdcsContractCatalog, settings.provided.contracts)
+    contract_files = providers.Singleton(OdcsContractFiles)
 
     event_log = providers.Selector(
         providers.Callable(scheme, "STREAMLAKE_EVENT_LOG", settings.provided.event_log, EVENT_LOGS),

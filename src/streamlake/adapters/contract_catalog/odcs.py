@@ -24,7 +24,8 @@ from streamlake.domain.errors import ContractInvalid, ContractViolation, Unknown
 from streamlake.domain.model.contracts import DATASET_NAME, Contract
 from streamlake.domain.ports.contract_catalog import ContractCatalog
 
-_FILE_NAME = re.compile(rf"(?P<dataset>{DATASET_NAME.pattern})\.v(?P<major>[1-9][0-9]{{0,8}})\.odcs\.yaml")
+FILE_NAME = re.compile(rf"(?P<dataset>{DATASET_NAME.pattern})\.v(?P<major>[1-9][0-9]{{0,8}})\.odcs\.yaml")
+"""What a contract file is called."""
 _VERSION = re.compile(r"v?(?P<major>[0-9]+)(?:\.[0-9]+){0,2}")
 
 
@@ -63,7 +64,7 @@ def _files(folder: Path) -> Sequence[Path]:
 
 
 def _load(path: Path) -> Contract:
-    named = _FILE_NAME.fullmatch(path.name)
+    named = FILE_NAME.fullmatch(path.name)
     if not named:
         raise ContractInvalid(f"{path}: a contract file is named <dataset>.v<major>.odcs.yaml")
     try:
@@ -75,7 +76,7 @@ def _load(path: Path) -> Contract:
 
 def load_contract(file: str, content: bytes) -> Contract:
     """The contract in a file's bytes; `file` is its name. Raises `ContractInvalid` naming file, place and rule."""
-    named = _FILE_NAME.fullmatch(file)
+    named = FILE_NAME.fullmatch(file)
     if not named:
         raise ContractInvalid(f"{file}: a contract file is named <dataset>.v<major>.odcs.yaml")
     dataset, major = named["dataset"], int(named["major"])

@@ -1,7 +1,8 @@
 """What a contract publishes: its JSON Schema (draft 2020-12) and an example, both from the fields the parser is of.
 
-Where they differ from the parser, JSON Schema cannot say it: bounds of dates and times stand in the description, `1.0`
-is an integer to JSON Schema but not to a contract, and formats are assertions here but annotations to some validators.
+Where they differ from the parser, JSON Schema cannot say it: bounds of dates and times stand in the description, and as
+`formatMinimum` and the like (keywords of Ajv, which others do not look at); `1.0` is an integer to JSON Schema but not
+to a contract, and formats are assertions here but annotations to some validators.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def _property(found: Property) -> JsonSchema:
         if "enum" in schema:
             schema["enum"] = [*schema["enum"], None]
     bounds = found.field.bounds if isinstance(found.field, Text) else ()
+    schema |= {f"format{bound.rule[0].upper()}{bound.rule[1:]}": bound.text for bound in bounds}
     says = [text for text in (found.description, *(bound.expected for bound in bounds)) if text]
     return schema | ({"description": "; ".join(says)} if says else {})
 

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
+from streamlake.domain.model.contract_drafts import ContractDraft
 from streamlake.domain.model.contracts import Contract
 
 
@@ -30,3 +31,23 @@ class ContractCatalog(Protocol):
     @abstractmethod
     def find(self, dataset: str, version: str) -> Contract | None:
         """The contract of that `schema_version` (`v1`), or None. Raises `UnknownDataset` for the dataset only."""
+
+
+class ContractFiles(Protocol):
+    """Single contract files, for those who write them."""
+
+    @abstractmethod
+    def read(self, file: str, content: bytes) -> Contract:
+        """The contract in these bytes; `file` is its name. Raises `ContractInvalid` naming file, place and rule."""
+
+    @abstractmethod
+    def name(self, dataset: str, major: int) -> str:
+        """What the file of that contract is called."""
+
+    @abstractmethod
+    def is_contract(self, file: str) -> bool:
+        """Is this a name that contract files have?"""
+
+    @abstractmethod
+    def write(self, draft: ContractDraft) -> bytes:
+        """A draft as a file that `read` takes: the least that can be said, to be edited."""

@@ -12,6 +12,7 @@ import click
 from streamlake.domain.errors import DataFault, StreamLakeError
 from streamlake.entrypoints.cli.api import api
 from streamlake.entrypoints.cli.audit import audit
+from streamlake.entrypoints.cli.contracts import contracts
 from streamlake.entrypoints.cli.demo import demo
 from streamlake.entrypoints.cli.dlq import dlq
 from streamlake.entrypoints.cli.doctor import doctor
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for _command in (api, audit, consumer, produce, topics, raw_zone, dlq, resume, doctor, demo):
+for _command in (api, audit, consumer, produce, topics, contracts, raw_zone, dlq, resume, doctor, demo):
     cli.add_command(_command)
 
 

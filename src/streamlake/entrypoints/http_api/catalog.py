@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
 
 import msgspec
 from fastapi import FastAPI, Path, Query, Response
 
-from streamlake.domain.model.contracts import Contract, raw_topic
 from streamlake.domain.ports.contract_catalog import ContractCatalog
+from streamlake.entrypoints.dataset_page import describe
 from streamlake.entrypoints.http_api.problems import Problem, Refused
-
-
-def plain(value: object) -> object:
-    """Any mapping and sequence as the dicts and lists that encoders take."""
-    if isinstance(value, Mapping):
-        return {str(name): plain(inner) for name, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return [plain(inner) for inner in value]
-    return value
-
-
-def describe(contract: Contract, versions: Sequence[Contract]) -> dict[str, object]:
-    """One version of a dataset, as `GET /v1/datasets/{dataset}` answers it."""
-    return {
-        "name": contract.dataset,
-        "description": contract.description,
-        "version": contract.version,
-        "versions": [each.version for each in versions],
-        "newest": versions[-1].version,
-        "key": contract.key,
-        "topic": raw_topic(contract.dataset),
-        "contract_sha256": contract.sha256,
-        "json_schema": plain(contract.json_schema),
-        "example": plain(contract.example),
-    }
 
 
 def add_catalog_routes(app: FastAPI, catalog: ContractCatalog) -> None:

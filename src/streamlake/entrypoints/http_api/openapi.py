@@ -11,7 +11,7 @@ from typing import cast
 
 from streamlake.domain.model.contracts import Contract
 from streamlake.domain.ports.contract_catalog import ContractCatalog
-from streamlake.entrypoints.http_api.catalog import plain
+from streamlake.entrypoints.dataset_page import plain
 from streamlake.entrypoints.http_api.options import ApiOptions
 from streamlake.entrypoints.http_api.problems import MEDIA_TYPE
 
