@@ -21,6 +21,7 @@
     |   |-- Halted                 a partition was halted on purpose, until somebody resumes it
     |   |-- PositionLost           the start position is not in the log any more, or not yet
     |   |-- GroupActive            a group's offsets cannot be altered while it has members
+    |   |-- ReplayRefused          a replay that cannot be, or not under this id, or not now
     |   |-- BucketMissing          the bucket does not exist (it is never created silently)
     |   |-- PrefixDamaged          a prefix of the raw zone that cannot be continued safely
     |   `-- WriterFailed           the producer is beyond repair: the process has to start again
@@ -142,6 +143,10 @@ class PositionLost(OperatorFault):
 
 class GroupActive(OperatorFault):
     """The group has members, so its offsets may not be altered."""
+
+
+class ReplayRefused(OperatorFault):
+    """No such replay, another plan under its id, a partition that is not there, or another rewind under way."""
 
 
 class BucketMissing(OperatorFault):

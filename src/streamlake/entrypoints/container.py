@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -22,6 +23,7 @@ from streamlake.adapters.object_store.filesystem import FilesystemObjectStore
 from streamlake.adapters.object_store.memory import MemoryObjectStore
 from streamlake.adapters.part_format.ndjson import GzipJsonPartFormat, JsonPartFormat
 from streamlake.domain.errors import SettingsInvalid
+from streamlake.domain.model.replay_plans import ReplayPlan
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.contract_catalog import ContractCatalog
 from streamlake.domain.ports.event_log import EventLog, LogAdmin, LogReader, LogWriter
@@ -39,11 +41,18 @@ from streamlake.domain.use_cases.provision_topics import ProvisionTopics
 from streamlake.domain.use_cases.raw_zone import RawZone
 from streamlake.domain.use_cases.redrive import Redrive
 from streamlake.domain.use_cases.redrive_turns import RedriveTurns
+from streamlake.domain.use_cases.replay import ReplayCoverage
+from streamlake.domain.use_cases.replay_planning import PlanReplays
+from streamlake.domain.use_cases.replay_records import ReplayRecords
 from streamlake.domain.use_cases.start_positions import StartPositions
+from streamlake.entrypoints.bounded_replay import BoundedParts, BoundedRun
 from streamlake.entrypoints.consumer_daemon import ConsumerParts, DatasetConsumer, MemoryBudget
 from streamlake.entrypoints.landing_telemetry import LandingMetrics, LandingTelemetry
 from streamlake.entrypoints.redriving import RedriveParts
+from streamlake.entrypoints.replay_flow import FlowParts, Pace
+from streamlake.entrypoints.replays import Replays
 from streamlake.entrypoints.settings import Settings, bucket_and_prefix, kafka_address, local_path
+from streamlake.entrypoints.yielding_store import YieldingStore
 
 EVENT_LOGS = ("kafka", "sqlite", "memory")
 OBJECT_STORES = ("gs", "file", "memory")
@@ -209,6 +218,38 @@ def _redrive_parts(
     )
 
 
+def _bounded_run(
+    plan: ReplayPlan,
+    pace: Pace,
+    stop: threading.Event,
+    log: EventLog,
+    admin: LogAdmin,
+    letters: LogWriter,
+    store: ObjectStore,
+    catalog: ContractCatalog,
+    clock: Clock,
+    settings: Settings,
+    part_logs: Callable[..., PartLogs],
+    coverage: ReplayCoverage,
+    records: ReplayRecords,
+) -> BoundedRun:
+    landing = settings.landing
+    limits = LandingLimits(landing.max_bytes, landing.max_records, landing.max_age_s)
+    breaker = BreakerLimits(landing.breaker_ratio, landing.breaker_dispositions)
+    logs = part_logs(plan.dataset, store=YieldingStore(store, clock, stop.wait))
+    flow = FlowParts(
+        reader=log.reader(),
+        admin=admin,
+        landing=LandSnapshots(plan.dataset, admin, letters, logs, breaker),
+        clock=clock,
+        memory_bytes=landing.memory_budget_mb * 1024**2,
+        stop=stop,
+    )
+    return BoundedRun(
+        plan, BoundedParts(LandRecords(plan.dataset, catalog, limits, plan.replay_id), coverage, records, flow), pace
+    )
+
+
 class Container(containers.DeclarativeContainer):
     """One process' parts. Singletons are made on first use: after fork, and only what the command needs."""
 
@@ -269,6 +310,33 @@ class Container(containers.DeclarativeContainer):
     part_logs = providers.Factory(
         _part_logs, store=object_store, formats=part_formats, catalog=catalog, settings=settings, writer=writer_name
     )
+    plan_replays = providers.Singleton(
+        PlanReplays,
+        admin,
+        reader,
+        raw_zone.provider,
+        providers.Factory(
+            lambda landing: LandingLimits(landing.max_bytes, landing.max_records, landing.max_age_s),
+            settings.provided.landing,
+        ),
+    )
+    replay_records = providers.Singleton(ReplayRecords, object_store)
+    replay_coverage = providers.Singleton(ReplayCoverage, raw_zone.provider, dead_letters.provider)
+    bounded_replay = providers.Factory(
+        _bounded_run,
+        log=event_log,
+        admin=admin,
+        letters=writer,
+        store=object_store,
+        catalog=catalog,
+        clock=clock,
+        settings=settings,
+        part_logs=part_logs.provider,
+        coverage=replay_coverage,
+        records=replay_records,
+    )
+    replay = providers.Singleton(Replays, plan_replays, replay_records, bounded_replay.provider, clock)
+
     landing_metrics = providers.Singleton(LandingMetrics)
     budget = providers.Singleton(lambda settings: MemoryBudget(settings.landing.memory_budget_mb * 1024**2), settings)
     consumer = providers.Factory(

@@ -39,6 +39,16 @@ class RecordBatch:
         """The offset to read after this batch."""
         return self.offsets[-1] + 1
 
+    def pick(self, wanted: Sequence[int]) -> RecordBatch | None:
+        """The records at these indexes, ascending; None where there is none, since a batch is never empty."""
+        if len(wanted) == len(self.offsets):
+            return self
+        if not wanted:
+            return None
+        columns = (self.offsets, self.timestamps, self.keys, self.values, self.headers)
+        offsets, timestamps, keys, values, headers = ([column[at] for at in wanted] for column in columns)
+        return RecordBatch(self.source, offsets, timestamps, keys, values, headers)  # type: ignore[arg-type]
+
 
 class OutgoingRecord(NamedTuple):
     """A record to append. `partition` None lets the log choose by key (murmur2 of the key, as Java clients do)."""

@@ -115,6 +115,8 @@ class Snapshot:
     """How often a slot was found taken by another writer."""
     lettered: list[tuple[Letter, Appended]] = field(default_factory=list)
     """The letters acknowledged so far, and where they are."""
+    replay_id: str | None = None
+    """Which replay it is landed and lettered for; None: live."""
 
     def dates_with(self, days: Iterable[int]) -> int:
         """How many dates it would span with these."""

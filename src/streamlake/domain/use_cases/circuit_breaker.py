@@ -26,10 +26,8 @@ class CircuitOpen(OperatorFault):
     """Too many dead letters in a row: this partition waits for an operator."""
 
     def __init__(self, source: TopicPartition, topic_id: str, bad: int, total: int) -> None:
-        super().__init__(
-            f"{source}: {bad} of the last {total} records would become dead letters; mend the contract or the producer,"
-            " then `streamlake resume`"
-        )
+        self.why = f"{source}: {bad} of the last {total} records would become dead letters"
+        super().__init__(f"{self.why}; mend the contract or the producer, then `streamlake resume`")
         self.source = source
         self.topic_id = topic_id
 

@@ -81,9 +81,12 @@ class _Owned:
 class LandRecords:
     """The poll thread's side of one dataset in one process. One thread only."""
 
-    def __init__(self, dataset: str, catalog: ContractCatalog, limits: LandingLimits) -> None:
+    def __init__(
+        self, dataset: str, catalog: ContractCatalog, limits: LandingLimits, replay_id: str | None = None
+    ) -> None:
         self._judge = JudgeRecords(dataset, catalog)
         self._limits = limits
+        self._replay_id = replay_id
         self._owned: dict[TopicPartition, _Owned] = {}
         self._epoch = 0
         self._open: Snapshot | None = None
@@ -228,7 +231,7 @@ class LandRecords:
 
     def _take_in(self, source: TopicPartition, owned: _Owned, end: int, now: float) -> Snapshot:
         """The open snapshot, with everything of this partition below `end` said to be in it."""
-        snapshot = self._open = self._open or Snapshot(now)
+        snapshot = self._open = self._open or Snapshot(now, replay_id=self._replay_id)
         span = snapshot.spans.get(source)
         if span is None:
             span = snapshot.spans[source] = Span(owned.topic_id, owned.position, end, owned.epoch)
@@ -292,7 +295,7 @@ class LandSnapshots:
             log = self.part_logs.of(iso_date(day))
             conflicts = log.conflicts
             try:
-                log.land(rows, claims, snapshot.parts.append)
+                log.land(rows, claims, snapshot.parts.append, snapshot.replay_id)
             except PrefixDamaged as fault:
                 damaged.append(fault)  # the other dates are sound: land them first
             else:
@@ -320,7 +323,11 @@ class LandSnapshots:
 
     def _send_letters(self, snapshot: Snapshot, now: datetime) -> None:
         while snapshot.letters:
-            batch = [letter for letter in snapshot.letters[:LETTERS_AT_ONCE] if not self._has_landed(letter)]
+            batch = [
+                letter
+                for letter in snapshot.letters[:LETTERS_AT_ONCE]
+                if not self._has_landed(letter, snapshot.replay_id)
+            ]
             fault = self._send(snapshot, batch, now)
             acknowledged = {id(letter) for letter, _ in snapshot.lettered} if fault else set()
             unsent = [letter for letter in batch if id(letter) not in acknowledged] if fault else []
@@ -341,6 +348,7 @@ class LandSnapshots:
                 now,
                 contract=letter.contract,
                 source=letter.source,
+                replay_id=snapshot.replay_id,
             )
             for letter in batch
         ]
@@ -361,8 +369,8 @@ class LandSnapshots:
                 fault = fault or outcome
         return fault
 
-    def _has_landed(self, letter: Letter) -> bool:
+    def _has_landed(self, letter: Letter, replay_id: str | None) -> bool:
         """Landed wins: a process with another contract must not letter what the raw zone has."""
         return letter.day is not None and self.part_logs.of(iso_date(letter.day)).covers(
-            letter.lane, letter.source.offset
+            letter.lane, letter.source.offset, replay_id
         )

@@ -19,6 +19,7 @@ from streamlake.entrypoints.cli.doctor import doctor
 from streamlake.entrypoints.cli.landing import consumer, resume
 from streamlake.entrypoints.cli.produce import produce
 from streamlake.entrypoints.cli.raw_zone import raw_zone
+from streamlake.entrypoints.cli.replay import backfill, replay
 from streamlake.entrypoints.cli.topics import topics
 
 EXIT_FINDINGS = 1
@@ -35,7 +36,23 @@ def cli() -> None:
     """
 
 
-for _command in (api, audit, consumer, produce, topics, contracts, raw_zone, dlq, resume, doctor, demo):
+COMMANDS = (
+    api,
+    consumer,
+    produce,
+    topics,
+    contracts,
+    raw_zone,
+    replay,
+    backfill,
+    dlq,
+    audit,
+    resume,
+    doctor,
+    demo,
+)
+
+for _command in COMMANDS:
     cli.add_command(_command)
 
 
