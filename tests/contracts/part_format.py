@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -179,6 +179,16 @@ class PartFormatContract:
         rows.headers = [[("a", b"1"), ("b", None), ("a", b"\xff"), ("a", None)]]
         [envelope] = self.told(form, rows)
         assert envelope["headers"] == {"a": ["1", {"base64": "/w=="}, None], "b": None}
+
+    @pytest.mark.parametrize("change", [lambda body: b"", lambda body: body[:-9], lambda body: b"\xff" * 100])
+    def test_a_body_that_is_none_is_a_value_error(self, form: PartFormat, change: Callable[[bytes], bytes]) -> None:
+        """Or no rows, where lines are so simple that nothing is an empty part."""
+        body = change(form.encode("orders", [rows_of([b"{}"])], None).body)
+        try:
+            rows = [json.loads(each) for each in form.envelopes(body)]
+        except ValueError:
+            return
+        assert rows == []
 
     def test_offsets_and_timestamps_of_64_bits_survive(self, form: PartFormat) -> None:
         rows = rows_of([b"{}"], start=2**62)

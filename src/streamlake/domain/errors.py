@@ -23,6 +23,7 @@
     |   |-- GroupActive            a group's offsets cannot be altered while it has members
     |   |-- ReplayRefused          a replay that cannot be, or not under this id, or not now
     |   |-- BucketMissing          the bucket does not exist (it is never created silently)
+    |   |-- ObjectDamaged          a stored body is not what was written
     |   |-- PrefixDamaged          a prefix of the raw zone that cannot be continued safely
     |   `-- WriterFailed           the producer is beyond repair: the process has to start again
     `-- Race                   nobody's: an answer of compare-and-swap
@@ -151,6 +152,10 @@ class ReplayRefused(OperatorFault):
 
 class BucketMissing(OperatorFault):
     """The bucket does not exist, or is not visible to these credentials."""
+
+
+class ObjectDamaged(OperatorFault):
+    """A stored body is not what was written: somebody or something changed it behind the store's back."""
 
 
 class PrefixDamaged(OperatorFault):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import google_crc32c
@@ -32,7 +32,7 @@ from streamlake.domain.model.parts import dump_claims, part_info
 from streamlake.domain.model.positions import Position, TopicPartition
 from streamlake.domain.model.records import Header, OutgoingRecord
 from streamlake.domain.model.times import DAY_MS, rfc3339
-from streamlake.domain.ports.event_log import TopicSpec
+from streamlake.domain.ports.event_log import LogReader, TopicSpec
 from streamlake.domain.ports.object_store import ObjectInfo
 from streamlake.domain.use_cases.audit import Audit
 from streamlake.domain.use_cases.land_records import LandingLimits, LandRecords, LandSnapshots
@@ -111,9 +111,9 @@ class AuditedWorld:
         """An operator's reset."""
         self.admin.alter_group_offsets(GROUP, {source: Position(offset, metadata)})
 
-    def audit(self, **scope: object) -> AuditReport:
+    def audit(self, reader: LogReader | None = None, **scope: object) -> AuditReport:
         """What the audit says."""
-        audit = Audit(DATASET, self.store, FORMATS, self.admin, self.log.reader())
+        audit = Audit(DATASET, self.store, FORMATS, self.admin, reader or self.log.reader())
         return audit.run(replace(Scope(), **scope), rfc3339(NOW))  # type: ignore[arg-type]
 
     # Damage
@@ -149,9 +149,13 @@ class AuditedWorld:
     def forget_letter(self, at: int) -> None:
         """One record of the dead-letter topic is gone: the topic is made anew without it."""
         letters = [record for number in range(2) for record in self.letters(number)]
+        del letters[at]
+        self.replace_letters(letters)
+
+    def replace_letters(self, letters: Sequence[OutgoingRecord]) -> None:
+        """The dead-letter topic with these instead."""
         self.log.delete_topic(DLQ)
         self.admin.create_topic(TopicSpec(DLQ, 2, 1, {"max.message.bytes": str(10**7)}))
-        del letters[at]
         self.log.writer().append_and_wait(letters)
 
     def letters(self, partition: int) -> list[OutgoingRecord]:
@@ -198,3 +202,12 @@ def the(report: AuditReport, kind: str) -> Finding:
     """Its only finding of a kind."""
     [found] = [finding for finding in report.findings if finding.kind == kind]
     return found
+
+
+def found(report: AuditReport, kind: str) -> tuple[list[str], list[tuple[int, int]]]:
+    """The objects and offsets of all findings of a kind."""
+    theirs = [each for each in report.findings if each.kind == kind]
+    return (
+        sorted({name for each in theirs for name in each.objects}),
+        [run for each in theirs if each.offsets for run in each.offsets.ranges],
+    )

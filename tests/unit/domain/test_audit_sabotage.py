@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 
 import pytest
-from tests.unit.domain.audited import GROUP, AuditedWorld, claims_of, kinds, sound_world, the
+from tests.unit.domain.audited import GROUP, AuditedWorld, claims_of, found, kinds, sound_world, the
 from tests.unit.domain.worlds import NEXT_DATE, P0, PREFIX, RAW
 
-from streamlake.domain.model.audit_report import FINDINGS, AuditReport
+from streamlake.domain.model.audit_report import FINDINGS
 from streamlake.domain.model.parts import raw_folder
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.snapshots import commit_metadata
@@ -21,15 +21,6 @@ ROLL_UP = f"{PREFIX}_metadata.json"
 @pytest.fixture
 def world() -> AuditedWorld:
     return sound_world()
-
-
-def found(report: AuditReport, kind: str) -> tuple[list[str], list[tuple[int, int]]]:
-    """The objects and offsets of all findings of a kind."""
-    theirs = [each for each in report.findings if each.kind == kind]
-    return (
-        sorted({name for each in theirs for name in each.objects}),
-        [run for each in theirs if each.offsets for run in each.offsets.ranges],
-    )
 
 
 def test_what_was_not_damaged_gives_no_finding(world: AuditedWorld) -> None:

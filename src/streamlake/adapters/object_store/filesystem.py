@@ -39,6 +39,7 @@ from streamlake.domain.errors import (
     AlreadyExists,
     BucketMissing,
     GenerationChanged,
+    ObjectDamaged,
     ObjectMissing,
     OperatorFault,
     StoreUnavailable,
@@ -180,7 +181,7 @@ class FilesystemObjectStore(ObjectStore, StoreAdmin):
                 if (len(body), _crc32c(body)) == (row.size, row.crc32c):
                     return row.info(), body
                 if not self._place(row):
-                    raise StoreUnavailable(f"{name}: the file is not what was written (CRC-32C {row.crc32c})")
+                    raise ObjectDamaged(f"{name}: the file is not what was written (CRC-32C {row.crc32c})")
         raise StoreUnavailable(f"{name}: replaced again and again while it was read")
 
     def describe(self, name: str) -> ObjectInfo:

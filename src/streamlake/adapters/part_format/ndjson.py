@@ -57,7 +57,10 @@ class GzipJsonPartFormat(PartFormat):
         return EncodedPart(body, _crc32c(body))
 
     def envelopes(self, body: bytes) -> Iterator[bytes]:
-        return iter(zlib.decompress(body, _GZIP).splitlines())
+        try:
+            return iter(zlib.decompress(body, _GZIP).splitlines())
+        except zlib.error as damaged:
+            raise ValueError(f"not gzip: {damaged}") from None
 
 
 class _Envelope(msgspec.Struct, gc=False):

@@ -110,8 +110,11 @@ class ParquetPartFormat(PartFormat):
         return EncodedPart(body, base64.b64encode(google_crc32c.Checksum(body).digest()).decode())
 
     def envelopes(self, body: bytes) -> Iterator[bytes]:
-        for batch in pq.ParquetFile(pa.BufferReader(body)).iter_batches(_BATCH):
-            yield from _envelopes(batch)
+        try:
+            for batch in pq.ParquetFile(pa.BufferReader(body)).iter_batches(_BATCH):
+                yield from _envelopes(batch)
+        except (pa.ArrowException, OSError, KeyError) as damaged:
+            raise ValueError(f"not a part in parquet: {type(damaged).__name__}") from None
 
 
 def _groups(rows: Iterable[Rows]) -> Iterator[list[Rows]]:

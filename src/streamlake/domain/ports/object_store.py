@@ -70,7 +70,8 @@ class ObjectStore(Protocol):
 
     @abstractmethod
     def read(self, name: str) -> tuple[ObjectInfo, bytes]:
-        """Info and whole body of one generation, never a mixture of two. Raises `ObjectMissing`."""
+        """Info and whole body of one generation, never a mixture of two. Raises `ObjectMissing`, and `ObjectDamaged`
+        where the store holds something else than what was written."""
 
     @abstractmethod
     def describe(self, name: str) -> ObjectInfo:

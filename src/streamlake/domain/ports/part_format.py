@@ -40,4 +40,8 @@ class PartFormat(Protocol):
 
     @abstractmethod
     def envelopes(self, body: bytes) -> Iterator[bytes]:
-        """Each row's envelope as one JSON object without newlines, in the order of the body."""
+        """Each row's envelope as one JSON object without newlines, in the order of the body.
+
+        Raises ValueError, then or on the way, where the body is not of this format; what is not JSON in a format of
+        lines is for whoever parses them to find.
+        """

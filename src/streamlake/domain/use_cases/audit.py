@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from streamlake.domain.errors import TopicMissing, TopicRecreated
+from streamlake.domain.errors import ObjectDamaged, ObjectMissing, TopicMissing, TopicRecreated
 from streamlake.domain.model.audit_report import (
     REPORT_VERSION,
     AuditReport,
@@ -33,6 +33,7 @@ from streamlake.domain.model.snapshots import committed_topic_id
 from streamlake.domain.ports.event_log import LogAdmin, LogReader, TopicInfo
 from streamlake.domain.ports.object_store import ObjectStore
 from streamlake.domain.ports.part_format import PartFormat
+from streamlake.domain.use_cases.audit_deep import DeepCheck, found_damaged
 from streamlake.domain.use_cases.audit_findings import Findings
 from streamlake.domain.use_cases.audit_offsets import JudgeOffsets, Tally
 from streamlake.domain.use_cases.audit_parts import StaleRollUp, ZoneWalk
@@ -49,16 +50,18 @@ def _untold(doing: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Log:
-    """The raw topic and what is committed of it."""
+class AuditParts:
+    """What an audit reads from. Nothing is created, no group is moved."""
 
-    topic: TopicInfo | None
-    committed: Mapping[Lane, int]
-    notes: list[Finding]
+    dataset: str
+    store: ObjectStore
+    formats: Mapping[str, PartFormat]
+    admin: LogAdmin
+    reader: LogReader
 
 
 class Audit:
-    """Audits one dataset. Reads only: creates nothing, moves no group."""
+    """Audits one dataset."""
 
     def __init__(
         self,
@@ -68,177 +71,192 @@ class Audit:
         admin: LogAdmin,
         reader: LogReader,
     ) -> None:
-        self._dataset = dataset
-        self._store = store
-        self._formats = formats
-        self._admin = admin
-        self._reader = reader
-        self._zone = RawZone(dataset, store, formats)
-        self._raw = raw_topic(dataset)
+        self._parts = AuditParts(dataset, store, formats, admin, reader)
 
     def run(self, scope: Scope, at: str, progress: Progress = _untold) -> AuditReport:
         """Look once. `at` is the time now (RFC 3339). Raises the errors of log and store, and `TopicRecreated` where
         that happened meanwhile."""
-        findings = Findings()
-        log = self._look_at_log()
-        gaps = list(self._accepted_gaps(findings))
-        tally = Tally(scope.date, log.committed)
-        walk = ZoneWalk(self._dataset, self._store, self._formats, findings)
-        zone = self._walk(walk, scope, tally, findings, progress)
-        ledger = self._letters(findings, progress)
-        partitions = self._judge(scope, log.topic, tally, ledger, gaps, findings, progress)
-        self._judge_replays(tally, findings)
-        notes = [*log.notes, *self._notes(walk.stale, partitions, gaps, log.topic), *findings.cut]
+        return _Look(self._parts, scope, progress).report(at)
+
+
+class _Look:
+    """One run of an audit: its steps in their order."""
+
+    def __init__(self, parts: AuditParts, scope: Scope, progress: Progress) -> None:
+        self._scope = scope
+        self._progress = progress
+        self._dataset = parts.dataset
+        self._store = parts.store
+        self._formats = parts.formats
+        self._admin = parts.admin
+        self._reader = parts.reader
+        self._raw = raw_topic(parts.dataset)
+        self._zone = RawZone(parts.dataset, parts.store, parts.formats)
+        self._letters = DeadLetters(parts.dataset, parts.admin, parts.reader)
+        self._findings = Findings()
+        self._notes: list[Finding] = []
+        self._topic: TopicInfo | None = None
+        self._sources: dict[Lane, TopicPartition] = {}
+        """The raw topic's partitions, whatever the scope."""
+
+    def report(self, at: str) -> AuditReport:
+        """All steps."""
+        committed = self._look_at_log()
+        gaps = list(self._accepted_gaps())
+        tally = Tally(self._scope.date, committed)
+        deep = self._deep_check()
+        walk = ZoneWalk(self._dataset, self._store, self._formats, self._findings)
+        zone = self._walk(walk, tally, deep)
+        ledger = self._read_letters(deep)
+        partitions = self._judge(tally, ledger, gaps)
+        self._judge_replays(tally)
+        self._note(walk.stale, partitions, gaps)
         return AuditReport(
             version=REPORT_VERSION,
             dataset=self._dataset,
             topic=self._raw,
-            topic_id=log.topic.topic_id if log.topic else None,
-            scope=scope,
+            topic_id=self._topic.topic_id if self._topic else None,
+            scope=self._scope,
             at=at,
-            verdict=_verdict(findings.kept, partitions, log.topic),
-            findings=findings.kept,
-            notes=notes,
+            verdict=self._verdict(partitions),
+            findings=self._findings.kept,
+            notes=[*self._notes, *self._findings.cut],
             partitions=partitions,
             replays=[],
-            zone=replace(zone, prefixes=walk.prefixes),
+            zone=zone,
         )
 
-    def _look_at_log(self) -> _Log:
-        topic = self._admin.topics([self._raw]).get(self._raw)
+    def _look_at_log(self) -> dict[Lane, int]:
+        """The committed positions of the topic as it is now."""
+        self._topic = topic = self._admin.topics([self._raw]).get(self._raw)
         if topic is None:
-            told = f"{self._raw}: does not exist: nothing can be looked up"
-            return _Log(None, {}, [Finding("topic_missing", told)])
+            self._notes.append(Finding("topic_missing", f"{self._raw}: does not exist: nothing can be looked up"))
+            return {}
         sources = [TopicPartition(self._raw, number) for number in range(topic.partitions)]
+        self._sources = {Lane(topic.topic_id, source.partition): source for source in sources}
         committed: dict[Lane, int] = {}
-        notes = []
         for source, position in self._admin.group_offsets(consumer_group(self._dataset), sources).items():
             named = committed_topic_id(position.metadata)
             if named in (None, topic.topic_id):
                 committed[Lane(topic.topic_id, source.partition)] = position.offset
             else:
                 told = f"{source}: {position.offset} is committed for topic id {named}, it is {topic.topic_id} now"
-                notes.append(Finding("other_commit", told, [], topic.topic_id, source.partition))
-        return _Log(topic, committed, notes)
+                self._notes.append(Finding("other_commit", told, [], topic.topic_id, source.partition))
+        return committed
 
-    def _accepted_gaps(self, findings: Findings) -> Iterator[Gap]:
+    def _accepted_gaps(self) -> Iterator[Gap]:
         for name, gap in accepted_gaps(self._store, self._dataset):
             if gap is None:
-                findings.add("gap_unreadable", f"{name}: is not an accepted gap, and accepts nothing", name)
+                self._findings.add("gap_unreadable", f"{name}: is not an accepted gap, and accepts nothing", name)
             else:
                 yield gap
 
-    def _walk(self, walk: ZoneWalk, scope: Scope, tally: Tally, findings: Findings, progress: Progress) -> ZoneAudit:
+    def _in_scope(self, lane: Lane) -> bool:
+        return self._scope.partition in (None, lane.partition)
+
+    def _deep_check(self) -> DeepCheck | None:
+        if not self._scope.deep:
+            return None
+        sources = {lane: source for lane, source in self._sources.items() if self._in_scope(lane)}
+        return DeepCheck(self._zone, self._formats, self._reader, sources, self._findings)
+
+    def _walk(self, walk: ZoneWalk, tally: Tally, deep: DeepCheck | None) -> ZoneAudit:
         seen = ZoneAudit()
         dates = self._zone.dates()
-        progress("parts", 0, len(dates))
-        for part in walk.parts(scope.date):
-            rows = self._rows(part, findings)
+        for part in walk.parts(self._scope.date):
+            judged = self._scope.date in (None, part.date)
+            rows = deep.check(part, self._raw) if deep and judged else self._rows(part)
             tally.add(part.date, part.info.replay_id, rows)
             if part.info.replay_id is None:
                 tally.claim(part.date, part.info.claims)
-            if scope.date in (None, part.date):
-                seen = _counted(seen, part)
-            progress("parts", min(len(dates), walk.prefixes), len(dates))
-        progress("parts", len(dates), len(dates))
-        return seen
+            if judged:
+                seen = _counted(seen, part, body_read=deep is not None)
+            self._progress("dates", min(walk.prefixes, len(dates)), len(dates))
+        return replace(seen, prefixes=walk.prefixes, rows_compared=deep.compared if deep else 0)
 
-    def _rows(self, part: ZonePart, findings: Findings) -> Mapping[Lane, Offsets]:
+    def _rows(self, part: ZonePart) -> Mapping[Lane, Offsets]:
         try:
             return self._zone.rows(part)
-        except (ValueError, KeyError, TypeError) as damaged:
-            told = f"{part.name}: the body is not what a part's is ({type(damaged).__name__})"
-            findings.add("body_damaged", told, part.name)
+        except (ValueError, KeyError, TypeError, ObjectDamaged, ObjectMissing) as damaged:
+            found_damaged(self._findings, part, damaged)
             return {}
 
-    def _letters(self, findings: Findings, progress: Progress) -> Ledger:
+    def _read_letters(self, deep: DeepCheck | None) -> Ledger:
         try:
-            ledger = DeadLetters(self._dataset, self._admin, self._reader).ledger(
-                lambda done, total: progress("dead letters", done, total)
-            )
+            ledger = self._letters.ledger(lambda done, total: self._progress("dead letters", done, total))
+            if deep is not None:
+                deep.check_letters(self._letters, lambda done, total: self._progress("letters read", done, total))
         except TopicMissing:
             return Ledger()
         if ledger.strays:
             told = f"{dlq_topic(self._dataset)}: {ledger.strays} records are neither letters nor resolutions"
-            findings.add("letter_unreadable", told)
+            self._findings.add("letter_unreadable", told)
         return ledger
 
-    def _judge(
-        self,
-        scope: Scope,
-        topic: TopicInfo | None,
-        tally: Tally,
-        ledger: Ledger,
-        gaps: Iterable[Gap],
-        findings: Findings,
-        progress: Progress,
-    ) -> list[PartitionAudit]:
+    def _judge(self, tally: Tally, ledger: Ledger, gaps: Iterable[Gap]) -> list[PartitionAudit]:
         accepted: dict[Lane, Offsets] = {}
         for gap in gaps:
             accepted.setdefault(Lane(gap.topic_id, gap.partition), Offsets()).add(gap.start, gap.end)
-        sources = [TopicPartition(self._raw, number) for number in range(topic.partitions if topic else 0)]
-        marks = self._admin.watermarks(sources) if sources else {}
-        current = {Lane(topic.topic_id, source.partition): source for source in sources} if topic else {}
-        judge = JudgeOffsets(self._admin, self._reader, tally, findings)
-        lanes = sorted(
-            lane
-            for lane in {*current, *tally.live, *ledger.consumer, *accepted}
-            if scope.partition in (None, lane.partition)
-        )
+        marks = self._admin.watermarks(list(self._sources.values())) if self._sources else {}
+        judge = JudgeOffsets(self._admin, self._reader, tally, self._findings)
+        lanes = sorted(filter(self._in_scope, {*self._sources, *tally.live, *ledger.consumer, *accepted}))
         found = []
         for done, lane in enumerate(lanes):
-            progress("partitions", done, len(lanes))
+            self._progress("partitions", done, len(lanes))
             letters, excused = ledger.consumer.get(lane, Offsets()), accepted.get(lane, Offsets())
-            if lane in current:
-                source = current[lane]
+            source = self._sources.get(lane)
+            if source is not None:
                 found.append(judge.current(source, lane, marks[source], letters, excused))
             else:
-                if topic is not None and lane.topic_id == topic.topic_id:
-                    self._no_such_partition(lane, tally, letters, findings)
                 found.append(judge.other(lane, letters, excused))
-        progress("partitions", len(lanes), len(lanes))
+                self._check_that_it_was_one(lane, tally, letters)
+        self._progress("partitions", len(lanes), len(lanes))
         now = self._admin.topics([self._raw]).get(self._raw)
-        if (now and now.topic_id) != (topic and topic.topic_id):
+        if (now and now.topic_id) != (self._topic and self._topic.topic_id):
             raise TopicRecreated(f"{self._raw}: became another topic during the audit: run it again")
         return found
 
-    def _no_such_partition(self, lane: Lane, tally: Tally, letters: Offsets, findings: Findings) -> None:
-        told = f"partition {lane.partition}: the topic has none of that number"
-        findings.add("foreign_rows", told, lane=lane, offsets=Ranges.of(tally.live.get(lane, ())))
-        findings.add("foreign_letter", told, lane=lane, offsets=Ranges.of(letters))
+    def _check_that_it_was_one(self, lane: Lane, tally: Tally, letters: Offsets) -> None:
+        """Of another topic id anything may have been; of this one the partitions are known."""
+        if self._topic is not None and lane.topic_id == self._topic.topic_id:
+            told = f"partition {lane.partition}: the topic has {self._topic.partitions}"
+            rows = Ranges.of(tally.live.get(lane, ()))
+            self._findings.add("foreign_rows", told, lane=lane, offsets=rows)
+            self._findings.add("foreign_letter", told, lane=lane, offsets=Ranges.of(letters))
 
-    def _judge_replays(self, tally: Tally, findings: Findings) -> None:
+    def _judge_replays(self, tally: Tally) -> None:
         for (replay_id, lane), rows in sorted(tally.replays.items()):
             twice = Ranges.of(rows.twice)
             told = f"replay {replay_id}, partition {lane.partition}: offsets are in more than one row: {twice}"
-            findings.add("duplicated", told, lane=lane, replay_id=replay_id, offsets=twice)
+            self._findings.add("duplicated", told, lane=lane, replay_id=replay_id, offsets=twice)
 
-    def _notes(
-        self,
-        stale: Iterable[StaleRollUp],
-        partitions: Iterable[PartitionAudit],
-        gaps: Iterable[Gap],
-        topic: TopicInfo | None,
-    ) -> Iterator[Finding]:
+    def _note(self, stale: Iterable[StaleRollUp], partitions: Iterable[PartitionAudit], gaps: Iterable[Gap]) -> None:
+        """What is worth knowing, and nothing wrong."""
+        say = self._notes.append
         for name, listed, parts in stale:
-            yield Finding("stale_roll_up", f"{name}: lists {listed} of {parts} parts", [name])
-        by_lane = {Lane(each.topic_id, each.partition): each for each in partitions}
-        for lane, each in by_lane.items():
-            place = (lane.topic_id, lane.partition)
+            say(Finding("stale_roll_up", f"{name}: lists {listed} of {parts} parts", [name]))
+        for each in partitions:
+            place = (each.topic_id, each.partition)
             if each.void_letters:
-                told = f"partition {lane.partition}: {each.void_letters} letters are of records that have landed"
-                yield Finding("void_letters", told, [], *place)
-            if topic is not None and lane.topic_id != topic.topic_id:
-                told = f"partition {lane.partition} of topic id {lane.topic_id}: the topic's id is {topic.topic_id} now"
-                yield Finding("other_topic", told, [], *place)
+                told = f"partition {each.partition}: {each.void_letters} letters are of records that have landed"
+                say(Finding("void_letters", told, [], *place))
+            if not each.current:
+                now = self._topic.topic_id if self._topic else "none"
+                told = f"partition {each.partition} of topic id {each.topic_id}: the topic's id is {now} now"
+                say(Finding("other_topic", told, [], *place))
         for gap in gaps:
-            lane = Lane(gap.topic_id, gap.partition)
-            if lane in by_lane and gap.end > gap.start:
+            if self._in_scope(lane := Lane(gap.topic_id, gap.partition)) and gap.end > gap.start:
                 told = f"partition {gap.partition}: [{gap.start}, {gap.end}) was accepted as never landed"
-                yield Finding("accepted_gap", told, [], *lane, None, Ranges.of([(gap.start, gap.end)]))
+                say(Finding("accepted_gap", told, [], *lane, None, Ranges.of([(gap.start, gap.end)])))
+
+    def _verdict(self, partitions: Iterable[PartitionAudit]) -> Verdict:
+        if self._findings.kept:
+            return "findings"
+        proved = self._topic is not None and all(each.current and not each.unproven for each in partitions)
+        return "clean" if proved else "unproven"
 
 
-def _counted(seen: ZoneAudit, part: ZonePart) -> ZoneAudit:
+def _counted(seen: ZoneAudit, part: ZonePart, *, body_read: bool) -> ZoneAudit:
     live = part.info.replay_id is None
     return replace(
         seen,
@@ -248,12 +266,5 @@ def _counted(seen: ZoneAudit, part: ZonePart) -> ZoneAudit:
         live_records=seen.live_records + (part.info.records if live else 0),
         replay_records=seen.replay_records + (0 if live else part.info.records),
         bytes=seen.bytes + part.stored.size,
-        bodies_read=seen.bodies_read + (part.info.rows is None),
+        bodies_read=seen.bodies_read + (body_read or part.info.rows is None),
     )
-
-
-def _verdict(findings: list[Finding], partitions: Iterable[PartitionAudit], topic: TopicInfo | None) -> Verdict:
-    if findings:
-        return "findings"
-    proved = topic is not None and all(each.current and not each.unproven for each in partitions)
-    return "clean" if proved else "unproven"

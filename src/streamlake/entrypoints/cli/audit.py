@@ -25,10 +25,13 @@ SHOWN = 50
 @click.option("--dataset", required=True, help="The dataset.")
 @click.option("--date", "day", metavar="DATE", help="Judge only this ingestion date (YYYY-MM-DD).")
 @click.option("--partition", type=click.IntRange(min=0), help="Judge only this partition.")
+@click.option("--deep", is_flag=True, help="Read every body, and compare each row with its record in the log.")
 @click.option("--strict", is_flag=True, help="Exit 1 for accepted gaps and for what cannot be proved, too.")
 @click.option("--no-report", is_flag=True, help="Keep no report below ops/audit/.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON (docs/schemas/audit-report.v1.json).")
-def audit(dataset: str, day: str | None, partition: int | None, strict: bool, no_report: bool, as_json: bool) -> None:
+def audit(
+    dataset: str, day: str | None, partition: int | None, deep: bool, strict: bool, no_report: bool, as_json: bool
+) -> None:
     """Prove that every committed offset is once in the raw zone or in the dead-letter topic; exit 1 where it is not.
 
     Safe beside running consumers: what is judged is what was committed when the audit began. What the log no longer
@@ -36,7 +39,7 @@ def audit(dataset: str, day: str | None, partition: int | None, strict: bool, no
     """
     with wired(quiet=True) as container:
         container.catalog().newest(dataset)
-        scope = Scope(_iso_date(day), partition)
+        scope = Scope(_iso_date(day), partition, None, deep)
         with _progress() as told:
             report = container.audit(dataset).run(scope, rfc3339(container.clock().now()), told)
         if as_json:

@@ -22,6 +22,7 @@ from streamlake.domain.errors import (
     AccessDenied,
     AlreadyExists,
     BucketMissing,
+    ObjectDamaged,
     ObjectMissing,
     OperatorFault,
     StoreUnavailable,
@@ -119,7 +120,7 @@ def test_a_file_changed_by_hand_is_not_given_out(root: Path, store: FilesystemOb
     """Read verifies the checksum."""
     put(store, NAME, b"one")
     (root / NAME).write_bytes(b"two")
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(ObjectDamaged, match=NAME):
         store.read(NAME)
 
 

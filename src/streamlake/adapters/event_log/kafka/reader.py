@@ -70,9 +70,9 @@ class _BoundedRead:
         while self._position < self._end:
             messages = fetch(self._consumer, MAX_RECORDS, POLL_S)
             if messages:
-                heard = time.monotonic()
                 self._trouble = None
                 yield from self._wanted(messages)
+                heard = time.monotonic()  # after the caller's own work: that is not the broker's silence
             elif self._trouble is not None:
                 raise fault_of(self._trouble, self._doing)
             elif time.monotonic() - heard > SILENCE_S:
