@@ -54,10 +54,10 @@ class LetterId(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> LetterId:
         """`str` undone. Raises ValueError for anything else."""
-        topic_id, partition, offset, *replay = text.split("/")
-        if not topic_id or not _is_number(partition) or not _is_number(offset) or len(replay) > 1:
-            raise ValueError("a letter is <topic id>/<partition>/<offset>[/<replay id>]")
-        return cls(topic_id, int(partition), int(offset), replay[0] if replay else None)
+        topic_id, partition, offset, *replay = [*text.split("/"), "", ""]
+        if not topic_id or not _is_number(partition) or not _is_number(offset) or len(replay) > 3:
+            raise ValueError(f"a letter is <topic id>/<partition>/<offset>[/<replay id>], not {text}")
+        return cls(topic_id, int(partition), int(offset), replay[0] or None)
 
 
 @dataclass(frozen=True, slots=True)
