@@ -46,7 +46,10 @@ REASSERT_S = 60.0
 """A stale member can move a committed offset backwards: idle partitions are committed again this often."""
 
 REVOKE_S = 5.0
-DRAIN_S = 15.0
+DRAIN_S = 12.0
+"""How long a stop waits for what is buffered; `consumer_process` has the deadline of all."""
+
+LAST_ROLL_UPS_S = 3.0
 COMMIT_RETRY_S = 1.0
 RESUME_BELOW = 0.75
 """Paused by the memory budget, polling goes on once use is below this share of it."""
@@ -110,6 +113,7 @@ class DatasetConsumer(SubscriptionListener):
         self._log_trouble: str | None = None
         self._poll_records = FIRST_POLL_RECORDS
         self._last_turn = parts.clock.monotonic()
+        self._leaving = False
         self._subscription: Subscription
 
     @property
@@ -154,8 +158,9 @@ class DatasetConsumer(SubscriptionListener):
                 self._turn()
             self._finish(DRAIN_S, "shutdown")
         finally:
+            self._leaving = True
+            self._landing.stop(timeout_s=LAST_ROLL_UPS_S)
             self._subscription.close()
-            self._landing.stop(timeout_s=REVOKE_S)
 
     def _turn(self) -> None:
         self._last_turn = now = self._clock.monotonic()
@@ -292,7 +297,8 @@ class DatasetConsumer(SubscriptionListener):
 
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         self.telemetry.revoked(partitions, lost=False)
-        self._finish(REVOKE_S, "revoked")
+        if not self._leaving:  # then it is finished as far as it can be
+            self._finish(REVOKE_S, "revoked")
         self._drop(partitions)
 
     def lost(self, partitions: Sequence[TopicPartition]) -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import getpass
 import json
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import partial
 
 import click
 
-from streamlake.domain.errors import BucketMissing, TopicMissing, WorldFault
+from streamlake.domain.errors import BucketMissing, TopicMissing
 from streamlake.domain.model.contracts import consumer_group, raw_topic
 from streamlake.domain.model.positions import TopicPartition, Watermarks
 from streamlake.domain.model.times import epoch_ms, rfc3339
 from streamlake.domain.use_cases.control import HALTED, RUNNING, Decision
 from streamlake.domain.use_cases.start_positions import Gap
 from streamlake.entrypoints.cli.wiring import wired
-from streamlake.entrypoints.consumer_process import missing_topics, run_consumers
+from streamlake.entrypoints.consumer_process import insist_on_topics, run_consumers
 from streamlake.entrypoints.container import Container
 
 
@@ -30,15 +30,10 @@ def consumer(datasets: tuple[str, ...], http_host: str, http_port: int) -> None:
         names = list(dict.fromkeys(datasets))
         for dataset in names:
             container.catalog().newest(dataset)
-        if not container.object_store().bucket_exists():
-            where = container.settings().object_store
-            raise BucketMissing(f"{where}: does not exist; `streamlake doctor --create-bucket` makes it")
-        with suppress(WorldFault):  # a log that is away at start is waited for
-            for topic in (name for dataset in names for name in missing_topics(dataset, container.admin())):
-                raise TopicMissing(f"{topic}: does not exist; `streamlake topics provision` makes it")
         consumers = [container.consumer(dataset) for dataset in names]
         code = run_consumers(
             consumers,
+            partial(_insist_on_what_it_needs, container),
             container.admin(),
             container.clock(),
             container.landing_metrics().registry,
@@ -46,6 +41,14 @@ def consumer(datasets: tuple[str, ...], http_host: str, http_port: int) -> None:
             http_port=http_port,
         )
     raise click.exceptions.Exit(code)
+
+
+def _insist_on_what_it_needs(container: Container, dataset: str) -> None:
+    """Bucket and topics of a dataset. Raises what an operator has to mend; `WorldFault` where it cannot be seen now."""
+    if not container.object_store().bucket_exists():
+        where = container.settings().object_store
+        raise BucketMissing(f"{where}: does not exist; `streamlake doctor --create-bucket` makes it")
+    insist_on_topics(dataset, container.admin())
 
 
 @click.command()

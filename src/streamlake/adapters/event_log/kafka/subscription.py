@@ -9,6 +9,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Place
 
+from streamlake.adapters.event_log.kafka.commits import Commits
 from streamlake.adapters.event_log.kafka.config import KafkaConfig
 from streamlake.adapters.event_log.kafka.errors import (
     COMMIT,
@@ -70,6 +71,7 @@ class KafkaSubscription(Subscription):
         self._looks = config.broker_assigns
         self._looked = time.monotonic()
         self._consumer: Consumer = config.open_consumer(config.consumer(group), error_cb=self._on_error)
+        self._commits = Commits(self._consumer, group)
         with translated(f"subscribe {group}"):
             self._consumer.subscribe(
                 list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -109,7 +111,7 @@ class KafkaSubscription(Subscription):
             raise NotAMember(f"{doing}: {_listed(strangers)} is not this member's")
         wanted = [place_of(p, position.offset, position.metadata) for p, position in positions.items()]
         with translated(doing, COMMIT):
-            answers = self._consumer.commit(offsets=wanted, asynchronous=False)
+            answers = self._commits.commit(wanted)
         for answer in answers:
             if answer.error is not None:
                 raise fault_of(answer.error, f"{doing}: {answer.topic}[{answer.partition}]", COMMIT)
@@ -155,7 +157,7 @@ class KafkaSubscription(Subscription):
         self._tell_given_up(sorted(self._owned), self._listener.revoked)
         self._closed = True
         with translated(f"close {self._group}"):
-            self._consumer.close()
+            self._commits.close_consumer()
         if self._raised:
             raise self._raised.pop(0)
 
