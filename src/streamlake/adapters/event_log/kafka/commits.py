@@ -1,8 +1,8 @@
 """Commits and the goodbye of one group member, each within a time.
 
 librdkafka's synchronous commit has no timeout: against a coordinator that is frozen it was seen to wait for minutes,
-retry after retry, and `close` waits for it in turn. So both are called on a thread of their own, which may be left
-behind.
+retry after retry; `close` and even `consume` wait for it in turn. So commits and the close are called on a thread of
+their own, which may be left behind, and nothing is polled while a commit has no answer.
 """
 
 from __future__ import annotations
@@ -34,46 +34,55 @@ class Commits:
         self._asked: queue.SimpleQueue[Sequence[Place] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._unanswered = False
+        self._goodbye: KafkaException | None = None
         self._thread = threading.Thread(target=self._run, name=f"streamlake-kafka-commits-{group}", daemon=True)
         self._thread.start()
 
-    def commit(self, wanted: Sequence[Place]) -> Sequence[Place]:
-        """The answer of each partition. Raises `LogUnavailable` where there is none in time, and at once while an
-        earlier commit is without an answer: it may still happen, and must not happen after a later one."""
-        if self._unanswered and self._answers.empty():
-            raise LogUnavailable(f"commit {self._group}: an earlier commit has no answer yet")
-        while not self._answers.empty():
-            self._answers.get()
+    def commit(self, wanted: Sequence[Place], *, called_back: bool) -> Sequence[Place]:
+        """The answer of each partition. Raises `LogUnavailable` where there is none in time, and while an earlier
+        commit is without an answer: it may still happen, and must not happen after a later one.
+
+        `called_back`: from within a callback of `consume`, which another thread's commit would wait for.
+        """
+        if called_back:
+            return self._commit(wanted)
+        self.insist_on_answer(0)
         self._unanswered = True
         self._asked.put(wanted)
-        try:
-            answer = self._answers.get(timeout=COMMIT_S)
-        except queue.Empty:
-            raise LogUnavailable(f"commit {self._group}: no answer within {COMMIT_S:.0f} s") from None
-        self._unanswered = False
+        answer = self.insist_on_answer(COMMIT_S)
         if isinstance(answer, KafkaException):
             raise answer
+        return answer or ()
+
+    def insist_on_answer(self, timeout_s: float) -> Answer | None:
+        """The answer to the last commit, if there was one since the last time. Raises `LogUnavailable` where it is not
+        there after that long."""
+        if not self._unanswered:
+            return None
+        try:
+            answer = self._answers.get(timeout=timeout_s) if timeout_s else self._answers.get_nowait()
+        except queue.Empty:
+            raise LogUnavailable(f"commit {self._group}: no answer yet") from None
+        self._unanswered = False
         return answer
 
     def close_consumer(self) -> None:
         """Leave the group. Without an answer in time the group finds out by the session's timeout."""
         self._asked.put(None)
         self._thread.join(CLOSE_S)
-        if self._thread.is_alive():
-            return
-        if not self._answers.empty() and isinstance(answer := self._answers.get(), KafkaException):
-            raise answer
+        if self._goodbye is not None:
+            raise self._goodbye
 
     def _run(self) -> None:
         while (wanted := self._asked.get()) is not None:
-            self._answer(wanted)
+            try:
+                self._answers.put(self._commit(wanted))
+            except KafkaException as e:
+                self._answers.put(e)
         try:
             self._consumer.close()
         except KafkaException as e:
-            self._answers.put(e)
+            self._goodbye = e
 
-    def _answer(self, wanted: Sequence[Place]) -> None:
-        try:
-            self._answers.put(self._consumer.commit(offsets=list(wanted), asynchronous=False))
-        except KafkaException as e:
-            self._answers.put(e)
+    def _commit(self, wanted: Sequence[Place]) -> Sequence[Place]:
+        return self._consumer.commit(offsets=list(wanted), asynchronous=False)

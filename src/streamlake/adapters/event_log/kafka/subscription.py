@@ -66,6 +66,7 @@ class KafkaSubscription(Subscription):
         self._closed = False
         self._max_poll_interval_s = config.max_poll_interval_s
         self._polled = time.monotonic()
+        self._polling = False
         self._late = False
         self._topics = tuple(topics)
         self._looks = config.broker_assigns
@@ -82,9 +83,14 @@ class KafkaSubscription(Subscription):
             raise ValueError("poll: the subscription is closed")
         if self._raised:
             raise self._raised.pop(0)
+        self._commits.insist_on_answer(timeout_s)
         self._late = time.monotonic() > self._polled + self._max_poll_interval_s
-        with translated(f"poll {self._group}"):
-            messages = fetch(self._consumer, max_records, timeout_s)
+        self._polling = True
+        try:
+            with translated(f"poll {self._group}"):
+                messages = fetch(self._consumer, max_records, timeout_s)
+        finally:
+            self._polling = False
         self._polled = time.monotonic()
         if any(map(Message.error, messages)):
             messages = self._without_events(messages)
@@ -111,7 +117,7 @@ class KafkaSubscription(Subscription):
             raise NotAMember(f"{doing}: {_listed(strangers)} is not this member's")
         wanted = [place_of(p, position.offset, position.metadata) for p, position in positions.items()]
         with translated(doing, COMMIT):
-            answers = self._commits.commit(wanted)
+            answers = self._commits.commit(wanted, called_back=self._polling)
         for answer in answers:
             if answer.error is not None:
                 raise fault_of(answer.error, f"{doing}: {answer.topic}[{answer.partition}]", COMMIT)
