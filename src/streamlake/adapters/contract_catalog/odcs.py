@@ -14,12 +14,15 @@ from pathlib import Path
 
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject
 
+from streamlake.adapters.contract_catalog.odcs_columns import columns
 from streamlake.adapters.contract_catalog.odcs_custom import contract_settings
 from streamlake.adapters.contract_catalog.odcs_fields import Integer, Record, Text
 from streamlake.adapters.contract_catalog.odcs_file import read_odcs
 from streamlake.adapters.contract_catalog.odcs_json_schema import example, json_schema
 from streamlake.adapters.contract_catalog.odcs_parser import OdcsParser
 from streamlake.adapters.contract_catalog.odcs_properties import read_record
+from streamlake.adapters.contract_catalog.odcs_quality import named_apart, quality_rules
+from streamlake.adapters.contract_catalog.odcs_service_levels import service_levels
 from streamlake.domain.errors import ContractInvalid, ContractViolation, UnknownDataset
 from streamlake.domain.model.contracts import DATASET_NAME, Contract
 from streamlake.domain.ports.contract_catalog import ContractCatalog
@@ -87,6 +90,7 @@ def load_contract(file: str, content: bytes) -> Contract:
     record = read_record(file, schema, closed=settings.closed)
     parse = OdcsParser(f"{dataset}.v{major}", record)
     description = _description(odcs, schema)
+    typed = columns(record, schema.properties)
     return Contract(
         dataset=dataset,
         major=major,
@@ -96,6 +100,8 @@ def load_contract(file: str, content: bytes) -> Contract:
         json_schema=json_schema(f"{dataset} v{major}", description, record),
         example=_checked_example(file, record, parse),
         parse=parse,
+        columns=typed,
+        quality=named_apart([*quality_rules(dataset, schema), *service_levels(dataset, odcs, typed)]),
         partitions=settings.partitions,
         part_format=settings.part_format,
         raw_retention_ms=settings.raw_retention_ms,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from streamlake.domain.errors import ContractViolation, FieldError
+from streamlake.domain.model.columns import Column
+from streamlake.domain.model.quality_rules import QualityRule
 from streamlake.domain.model.times import DAY_MS
 
 DATASET_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -36,6 +38,10 @@ class Contract:
     json_schema: Mapping[str, object]
     example: Mapping[str, object]
     parse: PayloadParser
+    columns: tuple[Column, ...] = ()
+    """The payload's properties as a table has them."""
+    quality: tuple[QualityRule, ...] = ()
+    """Quality rules and service levels, in the contract's order."""
     partitions: int = 6
     part_format: str | None = None
     """None: the setting `STREAMLAKE_LANDING__DEFAULT_FORMAT` decides."""
