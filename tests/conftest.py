@@ -8,4 +8,5 @@ pytest.register_assert_rewrite(
     "tests.contracts.event_log",
     "tests.contracts.object_store",
     "tests.contracts.part_format",
+    "tests.contracts.quality_engine",
 )

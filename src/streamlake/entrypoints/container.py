@@ -29,6 +29,7 @@ from streamlake.domain.ports.contract_catalog import ContractCatalog
 from streamlake.domain.ports.event_log import EventLog, LogAdmin, LogReader, LogWriter
 from streamlake.domain.ports.object_store import BucketStore, ObjectStore
 from streamlake.domain.ports.part_format import PartFormat
+from streamlake.domain.ports.quality_engine import QualityEngine
 from streamlake.domain.use_cases.audit import Audit
 from streamlake.domain.use_cases.audit_reports import AuditReports
 from streamlake.domain.use_cases.circuit_breaker import BreakerLimits
@@ -38,12 +39,14 @@ from streamlake.domain.use_cases.ingest_events import IngestEvents
 from streamlake.domain.use_cases.land_records import LandingLimits, LandRecords, LandSnapshots
 from streamlake.domain.use_cases.part_log import PartLog, PartLogs
 from streamlake.domain.use_cases.provision_topics import ProvisionTopics
+from streamlake.domain.use_cases.quality import Quality
 from streamlake.domain.use_cases.raw_zone import RawZone
 from streamlake.domain.use_cases.redrive import Redrive
 from streamlake.domain.use_cases.redrive_turns import RedriveTurns
 from streamlake.domain.use_cases.replay import ReplayCoverage
 from streamlake.domain.use_cases.replay_planning import PlanReplays
 from streamlake.domain.use_cases.replay_records import ReplayRecords
+from streamlake.domain.use_cases.reports import QUALITY, DatedReports
 from streamlake.domain.use_cases.start_positions import StartPositions
 from streamlake.entrypoints.bounded_replay import BoundedParts, BoundedRun
 from streamlake.entrypoints.consumer_daemon import ConsumerParts, DatasetConsumer, MemoryBudget
@@ -103,6 +106,14 @@ def _parquet_format() -> PartFormat:
     except ModuleNotFoundError as missing:
         raise SettingsInvalid(f"part format parquet: needs streamlake[parquet] ({missing})") from None
     return ParquetPartFormat()
+
+
+def _quality_engine(settings: Settings) -> QualityEngine:
+    try:
+        from streamlake.adapters.quality_engine.duckdb import DuckDbQualityEngine
+    except ModuleNotFoundError as missing:
+        raise SettingsInvalid(f"quality rules need streamlake[quality] ({missing})") from None
+    return DuckDbQualityEngine(memory_mb=settings.quality.memory_mb, timeout_s=settings.quality.timeout_s)
 
 
 class PartFormats(Mapping[str, PartFormat]):
@@ -337,6 +348,11 @@ class Container(containers.DeclarativeContainer):
     )
     replay = providers.Singleton(Replays, plan_replays, replay_records, bounded_replay.provider, clock)
 
+    quality_engine = providers.Singleton(_quality_engine, settings)
+    quality = providers.Singleton(
+        Quality, catalog=catalog, store=object_store, formats=part_formats, engine=quality_engine
+    )
+    quality_reports = providers.Singleton(DatedReports, object_store, QUALITY)
     landing_metrics = providers.Singleton(LandingMetrics)
     budget = providers.Singleton(lambda settings: MemoryBudget(settings.landing.memory_budget_mb * 1024**2), settings)
     consumer = providers.Factory(

@@ -65,6 +65,15 @@ class GcsSettings(_Group):
     timeout_s: Seconds = Field(60, description="longest wait for one answer of the store")
 
 
+class QualitySettings(_Group):
+    """Quality checks, `streamlake quality`."""
+
+    memory_mb: Annotated[int, Field(ge=64)] = Field(
+        512, description="memory of the query engine, MiB; the rest is on disk"
+    )
+    timeout_s: Seconds = Field(600, description="longest time for one SQL rule of a contract")
+
+
 class Settings(BaseSettings):
     """All there is to set. Everything has a default: the embedded log and store, on this machine."""
 
@@ -83,6 +92,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     embedded: EmbeddedSettings = EmbeddedSettings()
     gcs: GcsSettings = GcsSettings()
+    quality: QualitySettings = QualitySettings()
     kafka: dict[str, str] = Field(
         {}, description="any librdkafka property: STREAMLAKE_KAFKA__SECURITY_PROTOCOL sets security.protocol"
     )

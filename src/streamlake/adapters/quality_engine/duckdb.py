@@ -51,6 +51,8 @@ from streamlake.domain.model.quality_rules import (
 from streamlake.domain.ports.quality_engine import QualityEngine, QualityTables
 
 THREADS = 2
+PERCENT_DIGITS = 6
+"""Behind the point: as datacontract-cli rounds before it compares."""
 
 _OF_THE_QUERY = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.PermissionException)
 """Errors that tell of the query's text alone: any other message may quote a value."""
@@ -195,7 +197,8 @@ class _Tables(QualityTables):
         offenders = self._places(table, condition, samples) if found and samples else ()
         if not metric.percent:
             return Measured(found, offenders)
-        return Measured(Decimal(found) * 100 / table.rows if table.rows else Decimal(0), offenders)
+        percent = round(Decimal(found) * 100 / table.rows, PERCENT_DIGITS) if table.rows else Decimal(0)
+        return Measured(percent, offenders)
 
     def _places(self, table: _Table, condition: str, samples: int) -> tuple[Place, ...]:
         asked = f"SELECT n, p, o FROM {table.name} WHERE {condition} ORDER BY p, o, n LIMIT {samples}"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import islice
+from types import GenericAlias
 from typing import Annotated, Any, TypedDict
 
 import msgspec
@@ -21,6 +22,7 @@ from streamlake.domain.model.columns import Column, ColumnType, DecimalType, Lis
 ROWS_AT_ONCE = 32_768
 """Rows that are columns in memory at a time."""
 
+_typed_dict: Any = TypedDict  # made of a contract's names, which no type checker knows
 _WIDE = pa.decimal128(38, 0)
 _PYTHON: dict[Scalar, Any] = {
     Scalar.TEXT: str,
@@ -140,10 +142,10 @@ def _python(kind: ColumnType) -> Any:
         case DecimalType():
             return Decimal
         case ListType(item):
-            return list[_python(item) | None]  # type: ignore[misc]
+            return GenericAlias(list, (_python(item) | None,))
         case StructType(fields):
             # a dictionary with typed values; what the contract does not know is left out
-            return TypedDict("Fields", {f.name: _python(f.type) | None for f in fields}, total=False)  # type: ignore[operator, misc]
+            return _typed_dict("Fields", {f.name: _python(f.type) | None for f in fields}, total=False)
         case _:
             return _PYTHON[kind]
 

@@ -91,7 +91,9 @@ def plain(value: Found) -> str:
         return "nothing"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:f}" if isinstance(value, Decimal) and value.is_finite() else str(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        return f"{value.normalize():f}"
+    return str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from streamlake.entrypoints.cli.dlq import dlq
 from streamlake.entrypoints.cli.doctor import doctor
 from streamlake.entrypoints.cli.landing import consumer, resume
 from streamlake.entrypoints.cli.produce import produce
+from streamlake.entrypoints.cli.quality import quality
 from streamlake.entrypoints.cli.raw_zone import raw_zone
 from streamlake.entrypoints.cli.replay import backfill, replay
 from streamlake.entrypoints.cli.topics import topics
@@ -47,6 +48,7 @@ COMMANDS = (
     backfill,
     dlq,
     audit,
+    quality,
     resume,
     doctor,
     demo,

@@ -1,0 +1,115 @@
+"""`streamlake quality`: does what has landed keep its contract's quality rules?"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from streamlake.domain.model.quality_report import Outcome, QualityReport, QualityResult
+from streamlake.domain.model.quality_rules import plain
+from streamlake.domain.use_cases.quality import Progress as Tell
+from streamlake.entrypoints.cli.wiring import wired
+
+_SOURCE = re.compile(r"live|replay:([A-Za-z0-9][A-Za-z0-9._-]{0,127})")
+_STYLES = {Outcome.PASSED: "green", Outcome.WARNED: "yellow", Outcome.UNCHECKED: "yellow", Outcome.FAILED: "bold red"}
+
+
+def _replay_id(_: click.Context, __: click.Parameter, value: str) -> str | None:
+    found = _SOURCE.fullmatch(value)
+    if found is None:
+        raise click.BadParameter("must be live or replay:ID")
+    return found[1]
+
+
+@click.command()
+@click.option("--dataset", required=True, help="The dataset.")
+@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The ingestion date.")
+@click.option(
+    "--source", "replay_id", default="live", callback=_replay_id, show_default=True, help="live, or replay:ID."
+)
+@click.option("--samples", type=click.IntRange(0, 1000), default=10, show_default=True, help="Offenders per rule.")
+@click.option("--allow-unchecked", is_flag=True, help="Exit 0 also where rules could not be checked.")
+@click.option("--no-report", is_flag=True, help="Keep no report under ops/quality/.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON (docs/schemas/quality-report.v1.json).")
+def quality(
+    dataset: str,
+    day: datetime,
+    replay_id: str | None,
+    samples: int,
+    allow_unchecked: bool,
+    no_report: bool,
+    as_json: bool,
+) -> None:
+    """Check the quality rules and service levels of a dataset's contract over the parts of one date.
+
+    Exit 1 where a rule is broken or could not be checked; a rule whose severity is info or warning only warns.
+    """
+    date = day.date().isoformat()
+    with wired(quiet=True) as container:
+        use_case, now = container.quality(), container.clock().now()
+        with _bar() as progress:
+            report = use_case.check(dataset, date, now, replay_id=replay_id, samples=samples, progress=progress)
+        if not no_report:
+            told = report.to_json()
+            container.quality_reports().keep(
+                dataset, date, report.source, report.checked_at, report.verdict.value, told
+            )
+    if as_json:
+        click.echo(json.dumps(report.to_json()))
+    else:
+        _print(report)
+    clean = (Outcome.PASSED, Outcome.WARNED, *((Outcome.UNCHECKED,) if allow_unchecked else ()))
+    raise click.exceptions.Exit(0 if report.verdict in clean else 1)
+
+
+@contextmanager
+def _bar() -> Iterator[Tell]:
+    columns = (TextColumn("reading rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print(report: QualityReport) -> None:
+    table = Table("rule", "expected", "found", "outcome")
+    several = len({result.version for result in report.results}) > 1
+    for result in report.results:
+        name = f"{result.version} {result.rule.name}" if several else result.rule.name
+        style = _STYLES[result.outcome]
+        table.add_row(escape(name), *_measured(result), f"[{style}]{result.outcome}[/{style}]")
+    console = Console()
+    console.print(table)
+    for result in report.results:
+        for line in _details(result):
+            console.print(f"{result.rule.name}: {line}", markup=False, highlight=False, soft_wrap=True)
+    counts = ", ".join(f"{report.count(outcome)} {outcome}" for outcome in Outcome)
+    rows = sum(report.rows.values())
+    console.print(
+        f"{report.dataset} {report.date} {report.source}: {report.verdict} ({rows:,} rows in {report.parts} parts; "
+        f"{counts})",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _measured(result: QualityResult) -> tuple[str, str]:
+    unit = {"percent": "%", "seconds": " s"}.get(result.unit or "", "")
+    expected = "" if result.expected is None else result.expected + unit
+    if result.outcome is Outcome.UNCHECKED:
+        return expected, ""
+    return expected, plain(result.found) + (unit if result.found is not None else "")
+
+
+def _details(result: QualityResult) -> Iterator[str]:
+    if result.reason is not None:
+        yield result.reason
+    if result.offenders and result.outcome is not Outcome.PASSED:
+        yield "such as " + ", ".join(map(str, result.offenders)) + " (partition:offset)"
