@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from streamlake.domain.model.quality_report import Outcome, QualityReport, QualityResult
 from streamlake.domain.model.quality_rules import plain
-from streamlake.domain.use_cases.quality import Progress as Tell
+from streamlake.entrypoints.cli.progress import progress_bars
 from streamlake.entrypoints.cli.wiring import wired
 
 _SOURCE = re.compile(r"live|replay:([A-Za-z0-9][A-Za-z0-9._-]{0,127})")
@@ -56,27 +55,20 @@ def quality(
     date = day.date().isoformat()
     with wired(quiet=True) as container:
         use_case, now = container.quality(), container.clock().now()
-        with _bar() as progress:
-            report = use_case.check(dataset, date, now, replay_id=replay_id, samples=samples, progress=progress)
+        with progress_bars(show=sys.stderr.isatty()) as bar:
+            read = bar("rows")
+            report = use_case.check(dataset, date, now, replay_id=replay_id, samples=samples, progress=read)
+        if as_json:
+            click.echo(json.dumps(report.to_json()))
+        else:
+            _print(report)
         if not no_report:
-            told = report.to_json()
-            container.quality_reports().keep(
-                dataset, date, report.source, report.checked_at, report.verdict.value, told
-            )
-    if as_json:
-        click.echo(json.dumps(report.to_json()))
-    else:
-        _print(report)
+            kept = container.quality_reports()
+            verdict, told = report.verdict.value, report.to_json()
+            name = kept.keep(dataset, date, report.source, report.checked_at, verdict, told)
+            click.echo(f"report: {name}", err=as_json)
     clean = (Outcome.PASSED, Outcome.WARNED, *((Outcome.UNCHECKED,) if allow_unchecked else ()))
     raise click.exceptions.Exit(0 if report.verdict in clean else 1)
-
-
-@contextmanager
-def _bar() -> Iterator[Tell]:
-    columns = (TextColumn("reading rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print(report: QualityReport) -> None:
