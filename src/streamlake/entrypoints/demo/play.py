@@ -118,6 +118,7 @@ def _perform(
                 raise LogUnavailable(f"only {done} of {expected} records were committed within {SETTLE_S:.0f} s")
             time.sleep(0.1)
         bars.landed(done)
+    crew.wait_ready("consumer-1")  # else a slow machine would stop it while it is still starting
     return poisoned
 
 
