@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 from tests.unit.domain.audited import GROUP, AuditedWorld, claims_of, found, kinds, sound_world, the
-from tests.unit.domain.worlds import NEXT_DATE, P0, PREFIX, RAW
+from tests.unit.domain.worlds import DATASET, NEXT_DATE, P0, PREFIX, RAW, T0, TOPIC_ID
 
-from streamlake.domain.model.audit_report import FINDINGS
+from streamlake.domain.model.audit_report import FINDINGS, Ranges
+from streamlake.domain.model.letters import REDRIVEN, LetterId, Resolution, resolution_record
 from streamlake.domain.model.parts import raw_folder
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.snapshots import commit_metadata
@@ -229,6 +230,17 @@ def test_a_letter_of_an_offset_that_was_never_given(world: AuditedWorld) -> None
 def test_a_stranger_among_the_letters(world: AuditedWorld) -> None:
     world.append_letter(dlq_stage="banana")
     assert "letter_unreadable" in kinds(world.audit())
+
+
+def test_a_letter_that_was_redriven_to_two_places_is_named_and_breaks_no_sum(world: AuditedWorld) -> None:
+    letter = LetterId(TOPIC_ID, 0, 3)
+    for offset in (15, 16, 16):
+        made = Resolution(letter, REDRIVEN, "ann", "now", "", LetterId(TOPIC_ID, 1, offset))
+        world.log.writer().append_and_wait([resolution_record(DATASET, made, 0, T0)])
+    report = world.audit()
+    assert report.verdict == "clean"
+    [note] = report.notes
+    assert (note.kind, note.partition, note.offsets) == ("redriven_twice", 0, Ranges.of([(3, 4)]))
 
 
 def test_a_committed_position_moved_ahead(world: AuditedWorld) -> None:

@@ -55,6 +55,7 @@ NOTES = {
     "accepted_gap": "offsets that an operator has accepted as never landed (exit code 1 with --strict)",
     "stale_roll_up": "a _metadata.json that does not list the newest parts yet, or never will unless somebody lands",
     "void_letters": "consumer dead letters of records that are in live parts: they do not count",
+    "redriven_twice": "dead letters whose record was sent again to two places, and lands twice under one ingestion_id",
     "other_topic": "rows or letters of a topic id that is not the raw topic's now: completeness cannot be proved",
     "other_commit": "a committed position that names another topic id: nothing of this topic is committed",
     "topic_missing": "the raw topic does not exist: nothing can be looked up",

@@ -191,6 +191,10 @@ class _Look:
         if ledger.strays:
             told = f"{dlq_topic(self._dataset)}: {ledger.strays} records are neither letters nor resolutions"
             self._findings.add("letter_unreadable", told)
+        for lane, offsets in sorted(ledger.redriven_twice.items()):
+            at = Ranges.of(offsets)
+            told = f"letters {lane.topic_id}/{lane.partition}/{at} were redriven to two places each: both land"
+            self._notes.append(Finding("redriven_twice", told, [], *lane, None, at))
         return ledger
 
     def _judge(self, tally: Tally, ledger: Ledger, gaps: Iterable[Gap]) -> list[PartitionAudit]:
