@@ -148,7 +148,7 @@ class PartitionAudit:
 
 @dataclass(frozen=True, slots=True)
 class ReplayAudit:
-    """One partition of one replay: `selected = landed + lettered + missing`."""
+    """One partition of one replay (`--replay`): in `[start, until)`, `selected = landed + lettered + missing`."""
 
     replay_id: str
     topic_id: str
@@ -156,12 +156,14 @@ class ReplayAudit:
     start: int
     until: int
     selected: int | None
-    """Visible records that the plan selects; None where the log no longer holds the range."""
+    """Visible records that the plan selects; None where the log no longer holds all of the range."""
     landed: int
     lettered: int
     missing: Ranges
     duplicated: Ranges
     unproven: Ranges
+    """Offsets in neither that the log no longer holds, unless somebody has accepted their loss."""
+    holds: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,7 @@ class AuditReport:
     notes: list[Finding]
     partitions: list[PartitionAudit]
     replays: list[ReplayAudit]
+    """With `--replay`, in place of `partitions`."""
     zone: ZoneAudit
 
     def exit_code(self, *, strict: bool = False) -> int:

@@ -16,19 +16,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from streamlake.domain.errors import ObjectDamaged, ObjectMissing, TopicMissing, TopicRecreated
+from streamlake.domain.errors import ObjectDamaged, ObjectMissing, ReplayRefused, TopicMissing, TopicRecreated
 from streamlake.domain.model.audit_report import (
     REPORT_VERSION,
     AuditReport,
     Finding,
     PartitionAudit,
     Ranges,
+    ReplayAudit,
     Scope,
     Verdict,
     ZoneAudit,
 )
 from streamlake.domain.model.contracts import consumer_group, dlq_topic, raw_topic
+from streamlake.domain.model.offset_runs import OffsetRuns
 from streamlake.domain.model.positions import Lane, Offsets, TopicPartition
+from streamlake.domain.model.replay_plans import ReplayPlan
 from streamlake.domain.model.snapshots import committed_topic_id
 from streamlake.domain.ports.event_log import LogAdmin, LogReader, TopicInfo
 from streamlake.domain.ports.object_store import ObjectStore
@@ -37,8 +40,10 @@ from streamlake.domain.use_cases.audit_deep import DeepCheck, found_damaged
 from streamlake.domain.use_cases.audit_findings import Findings
 from streamlake.domain.use_cases.audit_offsets import JudgeOffsets, Tally
 from streamlake.domain.use_cases.audit_parts import StaleRollUp, ZoneWalk
+from streamlake.domain.use_cases.audit_replay import JudgeReplay
 from streamlake.domain.use_cases.dead_letters import DeadLetters, Ledger
 from streamlake.domain.use_cases.raw_zone import RawZone, ZonePart
+from streamlake.domain.use_cases.replay_records import ReplayRecords
 from streamlake.domain.use_cases.start_positions import Gap, accepted_gaps
 
 Progress = Callable[[str, int, int], None]
@@ -101,16 +106,20 @@ class _Look:
 
     def report(self, at: str) -> AuditReport:
         """All steps."""
+        plan = ReplayRecords(self._store).plan(self._scope.replay_id) if self._scope.replay_id else None
         committed = self._look_at_log()
         gaps = list(self._accepted_gaps())
         tally = Tally(self._scope.date, committed)
         deep = self._deep_check()
         walk = ZoneWalk(self._dataset, self._store, self._formats, self._findings)
-        zone = self._walk(walk, tally, deep)
+        replay = None if plan is None else self._replay(plan)
+        zone = self._walk(walk, tally, deep, replay)
         ledger = self._read_letters(deep)
-        partitions = self._judge(tally, ledger, gaps)
-        self._judge_replays(tally)
-        self._note(walk.stale, partitions, gaps)
+        partitions = self._judge(tally, ledger, gaps) if plan is None else []
+        replays = [] if plan is None or replay is None else self._judge_replay(plan, replay, tally, ledger)
+        self._look_for_rows_twice(tally)
+        self._note(walk.stale, partitions, gaps if plan is None else [])
+        self._check_topic()
         return AuditReport(
             version=REPORT_VERSION,
             dataset=self._dataset,
@@ -118,11 +127,11 @@ class _Look:
             topic_id=self._topic.topic_id if self._topic else None,
             scope=self._scope,
             at=at,
-            verdict=self._verdict(partitions),
+            verdict=self._verdict(partitions, replays),
             findings=self._findings.kept,
             notes=[*self._notes, *self._findings.cut],
             partitions=partitions,
-            replays=[],
+            replays=replays,
             zone=zone,
         )
 
@@ -160,15 +169,42 @@ class _Look:
         sources = {lane: source for lane, source in self._sources.items() if self._in_scope(lane)}
         return DeepCheck(self._zone, self._formats, self._reader, sources, self._findings)
 
-    def _walk(self, walk: ZoneWalk, tally: Tally, deep: DeepCheck | None) -> ZoneAudit:
+    def _replay(self, plan: ReplayPlan) -> JudgeReplay:
+        if plan.dataset != self._dataset:
+            raise ReplayRefused(f"replay {plan.replay_id}: is of dataset {plan.dataset}, not {self._dataset}")
+        excused: dict[int, Offsets] = {}
+        for run in ReplayRecords(self._store).runs(plan.replay_id):
+            for partition, (start, end) in run.lost.items():
+                excused.setdefault(int(partition), Offsets()).add(start, end)
+        return JudgeReplay(plan, excused, self._admin, self._reader, self._findings)
+
+    def _judge_replay(self, plan: ReplayPlan, judge: JudgeReplay, tally: Tally, ledger: Ledger) -> list[ReplayAudit]:
+        letters = ledger.replays.get(plan.replay_id, {})
+        found = []
+        planned = set()
+        for each in plan.partitions:
+            lane = plan.lane(each.partition)
+            planned.add(lane)
+            if self._in_scope(lane):
+                rows = tally.replays.get((plan.replay_id, lane), OffsetRuns())
+                found.append(judge.judge(each, rows, letters.get(lane, Offsets()), self._sources.get(lane)))
+        there = {lane for replay_id, lane in tally.replays if replay_id == plan.replay_id}
+        for lane in sorted({*there, *letters} - planned):
+            told = f"replay {plan.replay_id}: has rows or letters of partition {lane.partition} of {lane.topic_id}"
+            self._findings.add("replay_foreign", told, lane=lane, replay_id=plan.replay_id)
+        return found
+
+    def _walk(self, walk: ZoneWalk, tally: Tally, deep: DeepCheck | None, replay: JudgeReplay | None) -> ZoneAudit:
         seen = ZoneAudit()
         dates = self._zone.dates()
         for part in walk.parts(self._scope.date):
-            judged = self._scope.date in (None, part.date)
+            judged = self._scope.date in (None, part.date) and self._scope.replay_id in (None, part.info.replay_id)
             rows = deep.check(part, self._raw) if deep and judged else self._rows(part)
             tally.add(part.date, part.info.replay_id, rows)
             if part.info.replay_id is None:
                 tally.claim(part.date, part.info.claims)
+            if judged and replay is not None:
+                replay.check_part(part)
             if judged:
                 seen = _counted(seen, part, body_read=deep is not None)
             self._progress("dates", min(walk.prefixes, len(dates)), len(dates))
@@ -215,10 +251,13 @@ class _Look:
                 found.append(judge.other(lane, letters, excused))
                 self._check_that_it_was_one(lane, tally, letters)
         self._progress("partitions", len(lanes), len(lanes))
+        return found
+
+    def _check_topic(self) -> None:
+        """Ids never come back: if it is the same now, then all that was asked was asked of it."""
         now = self._admin.topics([self._raw]).get(self._raw)
         if (now and now.topic_id) != (self._topic and self._topic.topic_id):
             raise TopicRecreated(f"{self._raw}: became another topic during the audit: run it again")
-        return found
 
     def _check_that_it_was_one(self, lane: Lane, tally: Tally, letters: Offsets) -> None:
         """Of another topic id anything may have been; of this one the partitions are known."""
@@ -228,8 +267,11 @@ class _Look:
             self._findings.add("foreign_rows", told, lane=lane, offsets=rows)
             self._findings.add("foreign_letter", told, lane=lane, offsets=Ranges.of(letters))
 
-    def _judge_replays(self, tally: Tally) -> None:
+    def _look_for_rows_twice(self, tally: Tally) -> None:
+        """In any replay: each is landed once under its id."""
         for (replay_id, lane), rows in sorted(tally.replays.items()):
+            if self._scope.replay_id not in (None, replay_id):
+                continue
             twice = Ranges.of(rows.twice)
             told = f"replay {replay_id}, partition {lane.partition}: offsets are in more than one row: {twice}"
             self._findings.add("duplicated", told, lane=lane, replay_id=replay_id, offsets=twice)
@@ -253,10 +295,11 @@ class _Look:
                 told = f"partition {gap.partition}: [{gap.start}, {gap.end}) was accepted as never landed"
                 say(Finding("accepted_gap", told, [], *lane, None, Ranges.of([(gap.start, gap.end)])))
 
-    def _verdict(self, partitions: Iterable[PartitionAudit]) -> Verdict:
+    def _verdict(self, partitions: Iterable[PartitionAudit], replays: Iterable[ReplayAudit]) -> Verdict:
         if self._findings.kept:
             return "findings"
         proved = self._topic is not None and all(each.current and not each.unproven for each in partitions)
+        proved = proved and not any(each.unproven for each in replays)
         return "clean" if proved else "unproven"
 
 

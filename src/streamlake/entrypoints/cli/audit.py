@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from streamlake.domain.model.audit_report import AuditReport, Finding, PartitionAudit, Scope
+from streamlake.domain.model.audit_report import AuditReport, Finding, PartitionAudit, ReplayAudit, Scope
 from streamlake.domain.model.times import rfc3339
 from streamlake.domain.use_cases.audit import Progress as Told
 from streamlake.entrypoints.cli.wiring import wired
@@ -25,21 +25,31 @@ SHOWN = 50
 @click.option("--dataset", required=True, help="The dataset.")
 @click.option("--date", "day", metavar="DATE", help="Judge only this ingestion date (YYYY-MM-DD).")
 @click.option("--partition", type=click.IntRange(min=0), help="Judge only this partition.")
+@click.option("--replay", "replay_id", help="Judge only this replay: all it selected is there, and nothing else.")
 @click.option("--deep", is_flag=True, help="Read every body, and compare each row with its record in the log.")
 @click.option("--strict", is_flag=True, help="Exit 1 for accepted gaps and for what cannot be proved, too.")
 @click.option("--no-report", is_flag=True, help="Keep no report below ops/audit/.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON (docs/schemas/audit-report.v1.json).")
 def audit(
-    dataset: str, day: str | None, partition: int | None, deep: bool, strict: bool, no_report: bool, as_json: bool
+    dataset: str,
+    day: str | None,
+    partition: int | None,
+    replay_id: str | None,
+    deep: bool,
+    strict: bool,
+    no_report: bool,
+    as_json: bool,
 ) -> None:
     """Prove that every committed offset is once in the raw zone or in the dead-letter topic; exit 1 where it is not.
 
     Safe beside running consumers: what is judged is what was committed when the audit began. What the log no longer
     holds, and so cannot be proved, is reported as unproven.
     """
+    if day is not None and replay_id is not None:
+        raise click.UsageError("--date and --replay: one of them")
     with wired(quiet=True) as container:
         container.catalog().newest(dataset)
-        scope = Scope(_iso_date(day), partition, None, deep)
+        scope = Scope(_iso_date(day), partition, replay_id, deep)
         with _progress() as told:
             report = container.audit(dataset).run(scope, rfc3339(container.clock().now()), told)
         if as_json:
@@ -84,10 +94,13 @@ def _print(report: AuditReport) -> None:
     )
     if report.partitions:
         console.print(_partitions(report.partitions))
+    if report.replays:
+        console.print(_replays(report.replays))
     for title, findings in (("findings", report.findings), ("notes", report.notes)):
         if findings:
             console.print(_findings(title, findings))
     unproven = sum(each.unproven.offsets for each in report.partitions)
+    unproven += sum(each.unproven.offsets for each in report.replays)
     if unproven:
         click.echo(f"unproven: {unproven:,} offsets are in neither, and the log no longer holds them")
     click.echo(f"verdict: {report.verdict}")
@@ -117,6 +130,16 @@ def _partitions(partitions: list[PartitionAudit]) -> Table:
         judged = f"{each.judged_from}-{each.judged_to}" if each.current else "another topic"
         counts = [f"{value(each):,}" for value in columns.values()]
         table.add_row(name, judged, *counts, "holds" if each.holds else "DOES NOT HOLD")
+    return table
+
+
+def _replays(replays: list[ReplayAudit]) -> Table:
+    table = Table("replay", "partition", "range", "selected", "landed", "lettered", "missing", "sum")
+    for each in replays:
+        selected = "not known" if each.selected is None else f"{each.selected:,}"
+        counts = (selected, f"{each.landed:,}", f"{each.lettered:,}", f"{each.missing.offsets:,}")
+        holds = "holds" if each.holds else "DOES NOT HOLD"
+        table.add_row(each.replay_id, str(each.partition), f"{each.start}-{each.until}", *counts, holds)
     return table
 
 
