@@ -6,15 +6,22 @@ import json
 
 import jsonschema
 from tests.unit.audit_schema import SCHEMA, text
+from tests.unit.audit_words import table
 from tests.unit.domain.audited import sound_world
 from tests.unit.domain.worlds import PREFIX
 
-from streamlake.domain.model.audit_report import AuditReport, audit_report
+from streamlake.domain.model.audit_report import FINDINGS, NOTES, AuditReport, audit_report
 from streamlake.domain.use_cases.audit_reports import AuditReports
 
 
 def test_the_schema_is_the_models() -> None:
     assert SCHEMA.read_text() == text(), "python -m tests.unit.audit_schema writes it"
+
+
+def test_the_page_tells_every_kind_of_finding_and_note() -> None:
+    page = (SCHEMA.parents[1] / "audit.md").read_text()
+    for words in (FINDINGS, NOTES):
+        assert table(words) in page, "python -m tests.unit.audit_words prints it"
 
 
 def test_reports_keep_to_the_schema_and_can_be_read_back() -> None:
