@@ -62,6 +62,7 @@ class KafkaAdmin(LogAdmin):
     def __init__(self, config: KafkaConfig) -> None:
         # The reference is kept for as long as calls may run: the futures of a collected client fail with _DESTROY.
         self._open: AdminClient | None = config.open_admin()
+        self._config = config
 
     def topics(self, names: Sequence[str] | None = None) -> Mapping[str, TopicInfo]:
         with translated("topics"):
@@ -141,11 +142,17 @@ class KafkaAdmin(LogAdmin):
         if not partitions:
             return {}
         doing = f"offsets of group {group}"
-        asked = ConsumerGroupTopicPartitions(group, [place_of(p) for p in partitions])
-        with translated(doing):
-            answer = self._settled(lambda: self._client.list_consumer_group_offsets([asked], **_TIMEOUT)[group])
+        # Asked as a member would ask, without joining: where a connection drops just then, librdkafka's admin call for
+        # it aborts the whole process (issues 3663 and 5397) or dereferences a group it has not (5040).
+        onlooker = self._config.open_consumer(self._config.onlooker(group))
+        places = [place_of(p) for p in partitions]
+        try:
+            with translated(doing):
+                answers = self._patiently(lambda: onlooker.committed(places, timeout=REQUEST_S))
+        finally:
+            onlooker.close()
         found = {}
-        for place in answer.topic_partitions:
+        for place in answers:
             if place.error is not None:
                 raise fault_of(place.error, f"{doing}: {place.topic}[{place.partition}]")
             if place.offset >= 0:
@@ -203,11 +210,19 @@ class KafkaAdmin(LogAdmin):
                 raise TopicMissing(f"{place} does not exist")
 
     def _settled(self, ask: Callable[[], Future[Any]]) -> Any:
+        """`_patiently`, of an answer that comes as a future.
+
+        librdkafka may abort the process where a connection drops within such a request (its issue 5397). Only commands
+        make them, never a consumer or the API.
+        """
+        return self._patiently(lambda: ask().result())
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
         """Ask a group's coordinator, again where it is only just finding its feet: still one attempt to our caller."""
         deadline = time.monotonic() + REQUEST_S
         while True:
             try:
-                return ask().result()
+                return ask()
             except KafkaException as e:
                 if e.args[0].code() not in JUST_STARTED or time.monotonic() > deadline:
                     raise

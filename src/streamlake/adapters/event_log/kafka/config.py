@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from typing import TypeVar
@@ -10,10 +9,8 @@ from typing import TypeVar
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+from streamlake.adapters.event_log.kafka.client_log import LOG
 from streamlake.domain.errors import SettingsInvalid
-
-LOG = logging.getLogger("streamlake.kafka")
-"""Where librdkafka's own lines go; without a logger it writes to stderr past every format."""
 
 Properties = dict[str, str | int | float | bool]
 
@@ -165,6 +162,10 @@ class KafkaConfig:
         promised = {**PROMISED, **(CLASSIC_PROMISED if self._classic else {})}
         pinned = {n: value for n, (value, _) in promised.items() if n in CONSUMER_ONLY - DEPRECATED}
         return self._client(defaults, PRODUCER_ONLY) | pinned | {"group.id": group}
+
+    def onlooker(self, group: str) -> Properties:
+        """Of a consumer that asks for a group's positions and never joins: as the admin, with a group's name."""
+        return self.admin() | {"group.id": group}
 
     def reader(self, group: str) -> Properties:
         """A bounded reader's. librdkafka wants a group to be named, and does not join it for `assign`."""
