@@ -41,6 +41,7 @@ def main() -> int:
         print(f"torture: not run: {e}")
         return UNAVAILABLE
     if chosen.out:
+        chosen.out.parent.mkdir(parents=True, exist_ok=True)
         report.append_to(chosen.out)
     if report.passed and not chosen.keep:
         shutil.rmtree(folder)
