@@ -172,11 +172,11 @@ class World:
             self.store: BucketStore = container.object_store()
         self._children: list[Child] = []
 
-    def cli(self, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        """Run one command to its end."""
+    def cli(self, *arguments: str, stdin: bytes | None = None, **settings: str) -> subprocess.CompletedProcess[bytes]:
+        """Run one command to its end, with these settings beside the world's own."""
         return subprocess.run(
             [sys.executable, "-m", "streamlake", *arguments],
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, **settings},
             input=stdin,
             capture_output=True,
             timeout=120,

@@ -16,6 +16,7 @@ from tests.services.fault_proxy import fault_proxy
 from tests.services.faults import Fault
 from tests.services.gcs import gcs
 from tests.services.kafka import kafka
+from tests.torture.auditor import Auditor
 from tests.torture.fleet import Diary, Member, Supervisor
 from tests.torture.midnight import MidnightProducer
 from tests.torture.observer import Observer
@@ -54,6 +55,7 @@ def torture(seed: int, seconds: float, brokers: int, folder: Path) -> Report:
         supervisor = Supervisor(list(members.values()))
         observer, weight = Observer(world), Scales(list(members.values()))
         observer.start()
+        auditor = Auditor(world, upstream)
         storms = Storms(plan, world, log, members, diary)
         # Whatever goes wrong, also here: what happened is written down.
         made.callback(lambda: keep_history(folder, report, plan, diary.events, proxy.faults.history, observer))
@@ -67,12 +69,17 @@ def torture(seed: int, seconds: float, brokers: int, folder: Path) -> Report:
         report.recovery_s = _recover(world, report.broken)
         diary.note("world", "recovered")
         observer.stop()
+        auditor.stop()
         supervisor.stop()
         report.rss_mb = weight.stop()
         for member in members.values():
             member.retire()
         report.broken += [fault for broker in log.brokers if (fault := broker.fault())]
         _judge(world, report, answers, storms)
+        auditor.audit("--deep")
+        report.broken += auditor.broken
+        if not auditor.exits[0]:
+            report.broken.append(f"no audit could look, in the end either: {dict(auditor.exits)}")
         _tell(report, diary, observer, members, storms, world)
         logs = {name: member.child.log for name, member in members.items() if name != "api"}
         report.takeover_s = [round(s, 1) for s in takeovers(diary.events, logs)]

@@ -51,6 +51,7 @@ from streamlake.domain.use_cases.start_positions import StartPositions
 from streamlake.entrypoints.bounded_replay import BoundedParts, BoundedRun
 from streamlake.entrypoints.consumer_daemon import ConsumerParts, DatasetConsumer, MemoryBudget
 from streamlake.entrypoints.landing_telemetry import LandingMetrics, LandingTelemetry
+from streamlake.entrypoints.patient_store import PatientStore
 from streamlake.entrypoints.redriving import RedriveParts
 from streamlake.entrypoints.replay_flow import FlowParts, Pace
 from streamlake.entrypoints.replays import Replays
@@ -302,7 +303,8 @@ class Container(containers.DeclarativeContainer):
     )
     control = providers.Singleton(Control, admin, reader, writer)
     raw_zone = providers.Factory(RawZone, store=object_store, formats=part_formats)
-    audit = providers.Factory(Audit, store=object_store, formats=part_formats, admin=admin, reader=reader)
+    patient_store = providers.Singleton(PatientStore, object_store, time.sleep)
+    audit = providers.Factory(Audit, store=patient_store, formats=part_formats, admin=admin, reader=reader)
     audit_reports = providers.Factory(AuditReports, store=object_store)
     dead_letters = providers.Factory(DeadLetters, admin=admin, reader=reader)
     redriving = providers.Factory(
