@@ -136,7 +136,8 @@ class Member:
         self._diary.note(self.name, "term", f"exit {code} after {took:.1f} s{'' if judged else ', not up yet'}")
         if judged:
             self.exit_s.append(took)
-            if code != 0 or took > EXIT_S:
+            # It answers before it has begun; one that is refused then ends with 3, and one that runs never does.
+            if code not in (0, NOT_AVAILABLE) or took > EXIT_S:
                 self.broken.append(f"{self.name}: SIGTERM ended with {code} after {took:.1f} s")
 
 
