@@ -59,7 +59,7 @@ lock: $(VENV)/.dev  ## pin every dependency anew, with hashes
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements/dev.lock
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra api --group demo -c requirements/dev.lock pyproject.toml -o requirements/demo.lock
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra api --extra kafka --extra gcs --extra parquet --extra quality --group build -c requirements/dev.lock pyproject.toml -o requirements/image.lock
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra api --extra client --extra kafka --extra gcs --extra parquet --extra quality --group build -c requirements/dev.lock pyproject.toml -o requirements/image.lock
 	@echo "lock: written"
 
 clean:  ## remove environments, caches and the demo's folder

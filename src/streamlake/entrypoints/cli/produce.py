@@ -1,163 +1,193 @@
-"""`streamlake produce`: NDJSON into the event log, through the same use case as the HTTP API."""
+"""`streamlake produce`: NDJSON into a dataset, straight to the event log or over HTTP."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import sys
-import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from streamlake.domain.model.dead_letters import error_class
-from streamlake.domain.use_cases.ingest_events import Accepted, EventOutcome, IngestRequest, Rejected
+from streamlake.domain.errors import SettingsInvalid
+from streamlake.domain.use_cases.ingest_events import IngestRequest
 from streamlake.entrypoints.cli.wiring import wired
+from streamlake.entrypoints.produce.batches import START, Batch, Place, batches
+from streamlake.entrypoints.produce.checkpoint import Checkpoint, Job, head_of, load
+from streamlake.entrypoints.produce.run import Run
+from streamlake.entrypoints.produce.straight import StraightSender
 
 BATCH = 500
 AT_ONCE = 8
-"""Batches under way: enough to keep the producer busy, few enough to bound the memory."""
+"""Batches under way to the log: enough to keep the producer busy, few enough to bound the memory."""
 
 
-class Tally:
-    """Outcomes counted as they come in, from the writer's thread."""
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_SIZE, _FEW = click.IntRange(1, 10_000), click.IntRange(1, 64)
 
-    def __init__(self) -> None:
-        self.accepted = 0
-        self.rejected: Counter[str] = Counter()
-        self.failed: Counter[str] = Counter()
-        self.first: dict[str, str] = {}
-        """What the first fault of each kind said."""
-        self._lock = threading.Lock()
 
-    def add(self, outcomes: Sequence[EventOutcome]) -> None:
-        """Count a batch."""
-        with self._lock:
-            for outcome in outcomes:
-                if isinstance(outcome, Accepted):
-                    self.accepted += 1
-                elif isinstance(outcome, Rejected):
-                    self.rejected[error_class(outcome.violation)] += 1
-                else:
-                    kind = type(outcome.fault).__name__
-                    self.failed[kind] += 1
-                    self.first.setdefault(kind, str(outcome.fault))
+class Sender(Protocol):
+    """Either way of sending."""
+
+    def send(self, batch: Batch) -> None:
+        """Begin; `done` is called with the result, perhaps on another thread."""
+
+    def finish(self) -> None:
+        """Wait for what is under way."""
 
 
 @click.command()
 @click.argument("dataset")
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True, exists=True), default="-")
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True, exists=True, dir_okay=False), default="-")
+@click.option("--url", help="Send over HTTP to the API there (http://host:8080). Default: to the log itself.")
 @click.option("--schema-version", help="Contract version such as v1. Default: the newest.")
 @click.option("--producer-service", default="streamlake-produce", show_default=True, help="Said in each record.")
 @click.option("--idempotency-key", help="The same key and file again give the same ingestion ids. Default: a new one.")
+@click.option("--checkpoint", type=_FILE, help="Keep here how far it is, and go on from there.")
+@click.option("--rejects", type=_FILE, help="Append the events refused to this file, with the reasons.")
+@click.option("--batch-size", default=BATCH, show_default=True, type=_SIZE, help="Events of a batch.")
+@click.option("--at-once", default=1, show_default=True, type=_FEW, help="HTTP requests at once; 1 keeps the order.")
+@click.option("--patience", default=300.0, show_default=True, help="Seconds to try one batch over HTTP.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def produce(
     dataset: str,
     file: Path,
+    url: str | None,
     schema_version: str | None,
     producer_service: str,
     idempotency_key: str | None,
+    checkpoint: Path | None,
+    rejects: Path | None,
+    batch_size: int,
+    at_once: int,
+    patience: float,
     as_json: bool,
 ) -> None:
-    """Ingest FILE (newline-delimited JSON; - or nothing: standard input) into DATASET, straight to the event log.
+    """Ingest FILE (newline-delimited JSON; - or nothing: standard input) into DATASET.
 
-    Invalid events become dead letters. Exit 1 if there were any, 3 if events may not have been stored.
+    Invalid events become dead letters. Over HTTP a batch that was not stored, or may not have been, is sent again under
+    its key. With --checkpoint a run that was killed goes on where it was: nothing is lost, and what is sent twice has
+    the same ingestion ids. Exit 1 if events were refused, 3 if events may not have been stored.
     """
-    token = idempotency_key or secrets.token_hex(16)
-    started = monotonic()
-    tally = Tally()
+    job, start = _job(file, checkpoint, Job(dataset, producer_service, idempotency_key or "", batch_size, ""))
+    run = Run(Checkpoint(checkpoint, job, start))
+    began = monotonic()
+    with ExitStack() as held:
+        if rejects is not None:
+            run.rejects = held.enter_context(rejects.open("ab"))
+        if url is None:
+            sender = held.enter_context(_to_the_log(job, schema_version, run))
+        else:
+            sender = _to_the_api(url, job, schema_version, at_once, patience, run)
+        with _reading(file, start, show=not as_json) as (stream, progress):
+            for batch in batches(stream, job.batch_size, start):
+                if run.failed.is_set():
+                    break
+                sender.send(batch)
+                progress(batch)
+            sender.finish()
+        run.save()
+    _report(run, start, monotonic() - began, job.token, as_json)
+    if run.tally.failed:
+        again = f"--checkpoint {checkpoint}" if checkpoint else f"--idempotency-key {job.token}"
+        click.echo(f"run it again with {again}: what was stored already has the same ingestion ids", err=True)
+    raise click.exceptions.Exit(3 if run.tally.failed else 1 if run.tally.rejected else 0)
+
+
+def _job(file: Path, checkpoint: Path | None, wanted: Job) -> tuple[Job, Place]:
+    """What to send and from where on: as an earlier run has left it, if it was the same job."""
+    if checkpoint is None:
+        return replace(wanted, token=wanted.token or secrets.token_hex(16)), START
+    if str(file) == "-":
+        raise click.UsageError("--checkpoint: needs a FILE: standard input cannot be read again")
+    left = load(checkpoint)
+    if left is None:
+        job = replace(wanted, token=wanted.token or secrets.token_hex(16), head=head_of(file))
+        Checkpoint(checkpoint, job).save()  # before the first event: or a run killed at once would not know its key
+        return job, START
+    job, place = left
+    same = replace(wanted, token=wanted.token or job.token, head=head_of(file, int(job.head.partition(":")[0])))
+    for name, mine, theirs in zip(asdict(job), asdict(same).values(), asdict(job).values(), strict=True):
+        if mine != theirs:
+            said = "is another file's" if name == "head" else f"{name.replace('_', '-')} was {theirs}, is {mine}"
+            raise click.UsageError(f"--checkpoint {checkpoint}: {said}")
+    return job, place
+
+
+@contextmanager
+def _to_the_log(job: Job, schema_version: str | None, run: Run) -> Iterator[Sender]:
+    def request(batch: Batch) -> IngestRequest:
+        return IngestRequest(job.dataset, schema_version, job.producer_service, f"{job.token}:{batch.place.batch}")
+
     with wired(quiet=True) as container:
-        ingest, clock = container.ingest(), container.clock()
-        room = threading.BoundedSemaphore(AT_ONCE)
-
-        def done(outcomes: Sequence[EventOutcome]) -> None:
-            tally.add(outcomes)
-            room.release()
-
-        with EventBatches(file, show=not as_json) as batches:
-            for number, batch in enumerate(batches):
-                request = IngestRequest(dataset, schema_version, producer_service, f"{token}:{number}")
-                room.acquire()
-                ingest.ingest_batch(request, batch, clock.now(), done)
-        for _ in range(AT_ONCE):
-            room.acquire()
+        yield StraightSender(container.ingest(), container.clock(), request, AT_ONCE, run.done)
         container.writer().close(5)
-    _report(tally, monotonic() - started, token, as_json)
-    raise click.exceptions.Exit(3 if tally.failed else 1 if tally.rejected else 0)
 
 
-class EventBatches:
-    """Batches of lines, with a progress bar by bytes read."""
-
-    def __init__(self, file: Path, *, show: bool) -> None:
-        self._file = file
-        known = str(file) != "-"
-        self._stream: BinaryIO = file.open("rb") if known else sys.stdin.buffer
-        columns: tuple[ProgressColumn, ...] = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
-        self._progress = Progress(
-            *columns, TaskProgressColumn(), TimeRemainingColumn(), console=Console(stderr=True), disable=not show
-        )
-        self._task = self._progress.add_task("events", total=file.stat().st_size if known else None)
-
-    def __enter__(self) -> Iterator[list[bytes]]:
-        self._progress.start()
-        return self._batches()
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-        self._stream.close()
-
-    def _batches(self) -> Iterator[list[bytes]]:
-        batch: list[bytes] = []
-        size = count = 0
-        for line in self._stream:
-            size += len(line)
-            event = line.rstrip(b"\r\n")
-            if event.strip():
-                batch.append(event)
-            if len(batch) == BATCH:
-                count += len(batch)
-                self._progress.update(self._task, completed=size, description=f"{count:,} events")
-                yield batch
-                batch = []
-        if batch:
-            yield batch
-        self._progress.update(self._task, completed=size, description=f"{count + len(batch):,} events")
+def _to_the_api(url: str, job: Job, schema_version: str | None, at_once: int, patience_s: float, run: Run) -> Sender:
+    try:
+        from streamlake.entrypoints.produce.over_http import HttpSender
+    except ModuleNotFoundError as missing:
+        raise SettingsInvalid(f"--url needs `pip install streamlake[client]` ({missing})") from None
+    headers = {"x-producer-service": job.producer_service}
+    if schema_version is not None:
+        headers["x-schema-version"] = schema_version
+    return HttpSender(url, job.dataset, headers, job.token, at_once=at_once, patience_s=patience_s, run=run)
 
 
-def _report(tally: Tally, seconds: float, token: str, as_json: bool) -> None:
-    total = tally.accepted + tally.rejected.total() + tally.failed.total()
-    rate = total / seconds if seconds else 0.0
+@contextmanager
+def _reading(file: Path, start: Place, *, show: bool) -> Iterator[tuple[BinaryIO, Callable[[Batch], None]]]:
+    """The file from `start` on, and what moves the progress bar, by bytes sent."""
+    known = str(file) != "-"
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=Console(stderr=True), disable=not show)
+    task = bar.add_task("events", total=file.stat().st_size if known else None, completed=start.offset)
+    sent = 0
+
+    def progress(batch: Batch) -> None:
+        nonlocal sent
+        sent += len(batch.events)
+        bar.update(task, completed=batch.after.offset, description=f"{sent:,} events")
+
+    with bar, file.open("rb") if known else nullcontext(sys.stdin.buffer) as stream:
+        if known:
+            stream.seek(start.offset)
+        yield stream, progress
+
+
+def _report(run: Run, start: Place, seconds: float, token: str, as_json: bool) -> None:
+    tally = run.tally
+    rate = tally.total / seconds if seconds else 0.0
     if as_json:
         told = {
             "accepted": tally.accepted,
             "rejected": dict(tally.rejected),
             "failed": dict(tally.failed),
+            "resumed_after_line": start.line,
             "seconds": round(seconds, 3),
             "events_per_second": round(rate, 1),
             "idempotency_key": token,
         }
         click.echo(json.dumps(told))
         return
+    if start.line:
+        click.echo(f"resumed   after line {start.line:,}")
     click.echo(f"accepted  {tally.accepted:,}")
     for reason, count in tally.rejected.most_common():
-        click.echo(f"rejected  {count:,}  {reason}: in the dead-letter topic")
+        click.echo(f"rejected  {count:,}  {reason}")
     for fault, count in tally.failed.most_common():
-        click.echo(f"failed    {count:,}  {tally.first[fault]}")
-    if tally.failed:
-        click.echo(f"run it again with --idempotency-key {token}: what was stored already can then be recognised")
-    click.echo(f"{total:,} events in {seconds:.1f} s, {rate:,.0f} events/s")
+        click.echo(f"failed    {count:,}  {fault}")
+    click.echo(f"{tally.total:,} events in {seconds:.1f} s, {rate:,.0f} events/s")

@@ -1,0 +1,59 @@
+"""Straight to the event log, through the use case behind the HTTP API."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from streamlake.domain.model.dead_letters import error_class
+from streamlake.domain.ports.clock import Clock
+from streamlake.domain.use_cases.ingest_events import Accepted, EventOutcome, IngestEvents, IngestRequest, Rejected
+from streamlake.entrypoints.produce.batches import Batch
+from streamlake.entrypoints.produce.results import BatchResult, Reject
+
+Done = Callable[[Batch, BatchResult], None]
+
+
+class StraightSender:
+    """Sends batches in order, so that events of one key keep theirs; several are under way at once."""
+
+    def __init__(
+        self, ingest: IngestEvents, clock: Clock, request: Callable[[Batch], IngestRequest], at_once: int, done: Done
+    ) -> None:
+        self._ingest = ingest
+        self._clock = clock
+        self._request = request
+        self._at_once = at_once
+        self._room = threading.BoundedSemaphore(at_once)
+        self._done = done
+
+    def send(self, batch: Batch) -> None:
+        """Waits only for room. Raises `UnknownDataset`."""
+
+        def settled(outcomes: Sequence[EventOutcome]) -> None:
+            self._done(batch, result_of(outcomes))
+            self._room.release()
+
+        self._room.acquire()
+        self._ingest.ingest_batch(self._request(batch), batch.events, self._clock.now(), settled)
+
+    def finish(self) -> None:
+        """Wait for what is under way."""
+        for _ in range(self._at_once):
+            self._room.acquire()
+
+
+def result_of(outcomes: Sequence[EventOutcome]) -> BatchResult:
+    """The use case's answer to a batch."""
+    accepted, failed, fault = 0, 0, ""
+    rejects: list[Reject] = []
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, Accepted):
+            accepted += 1
+        elif isinstance(outcome, Rejected):
+            errors = [{"pointer": e.pointer, "rule": e.rule, "expected": e.expected} for e in outcome.violation.errors]
+            rejects.append(Reject(index, error_class(outcome.violation), str(outcome.ingestion_id), errors))
+        else:
+            failed += 1
+            fault = fault or str(outcome.fault)
+    return BatchResult(accepted, rejects, failed, fault)
