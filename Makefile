@@ -5,9 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 PYTEST := $(BIN)/python -m pytest
+AIRFLOW := .venv-airflow
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test lint unit integration bench profile shapes torture torture-http simulate mutants lock clean
+.PHONY: help demo demo-kafka test lint unit integration bench profile shapes torture torture-http simulate mutants airflow airflow-serve test-airflow lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2}'
@@ -55,11 +56,22 @@ shapes: $(VENV)/.dev  ## whether a record costs the same in topics of every shap
 lint: $(VENV)/.dev  ## style, types, layers, contracts of the files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo >/dev/null && echo "lint: passed"
 
+airflow: $(AIRFLOW)/.ready  ## an environment with Airflow, and whether it takes our DAGs
+	@$(AIRFLOW)/bin/python airflow/control_plane.py --home $(AIRFLOW)/home --dags
+
+airflow-serve: $(AIRFLOW)/.ready  ## Airflow's UI and REST API with our DAGs, on 127.0.0.1, until Ctrl-C
+	@$(AIRFLOW)/bin/python airflow/control_plane.py
+
+test-airflow: $(VENV)/.dev $(AIRFLOW)/.ready  ## the DAGs on real Kafka and GCS API, then once through a whole Airflow
+	@$(BIN)/python -m tests.services --kafka --gcs -- $(AIRFLOW)/bin/python -m pytest airflow/tests && echo "test-airflow: passed"
+
 lock: $(VENV)/.dev  ## pin every dependency anew, with hashes
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements/dev.lock
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra api --group demo -c requirements/dev.lock pyproject.toml -o requirements/demo.lock
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra api --extra client --extra kafka --extra gcs --extra parquet --extra quality --group build -c requirements/dev.lock pyproject.toml -o requirements/image.lock
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra kafka --extra gcs --extra parquet --extra quality --group airflow pyproject.toml -o requirements/airflow.lock
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra kafka --extra gcs --extra parquet --extra quality --group airflow-test -c requirements/airflow.lock pyproject.toml -o requirements/airflow-test.lock
 	@echo "lock: written"
 
 clean:  ## remove environments, caches and the demo's folder
@@ -87,3 +99,11 @@ $(VENV)/.dev: $(BIN)/python requirements/dev.lock requirements/flights.txt pypro
 
 $(VENV)/.demo: $(BIN)/python requirements/demo.lock requirements/flights.txt pyproject.toml
 	$(call install,demo)
+
+# Airflow's own: it pins an older FastAPI than the API's.
+$(AIRFLOW)/.ready: requirements/airflow-test.lock pyproject.toml
+	@echo "setting up $(AIRFLOW) ..."
+	@test -x $(AIRFLOW)/bin/python || $(PYTHON) -m venv $(AIRFLOW)
+	@$(AIRFLOW)/bin/python -m pip --disable-pip-version-check --quiet --no-input install --require-hashes -r requirements/airflow-test.lock
+	@$(AIRFLOW)/bin/python -m pip --disable-pip-version-check --quiet --no-input install --no-deps --no-build-isolation -e .
+	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -22,10 +23,21 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: Mapping[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: Mapping[str, Any] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-INSTRUCTIONS = re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE).replace("\\\n", " ").splitlines()
-OURS = [name for name, service in SERVICES.items() if service["image"] == "streamlake:local"]
+DOCKERFILES = {"image": DOCKERFILE, "airflow": (ROOT / "airflow/Dockerfile").read_text()}
+"""By the name of what they install: the lock, and its group of dependencies."""
+CLI = [name for name, service in SERVICES.items() if service["image"] == "streamlake:local"]
+OURS = [*CLI, "airflow"]
 LONG_RUNNING = [name for name in SERVICES if name != "setup"]
 BIN = Path(sys.executable).parent
+
+
+def instructions(dockerfile: str) -> list[str]:
+    """A line each, without comments."""
+    return re.sub(r"^#.*\n", "", dockerfile, flags=re.MULTILINE).replace("\\\n", " ").splitlines()
+
+
+INSTRUCTIONS = instructions(DOCKERFILE)
+AIRFLOW_INSTRUCTIONS = instructions(DOCKERFILES["airflow"])
 
 
 def arguments(service: str) -> list[list[str]]:
@@ -49,7 +61,8 @@ def listeners(text: str) -> dict[str, str]:
 
 def copied_from_here() -> list[str]:
     """The sources of every COPY from the build context."""
-    copies = [line.split()[1:-1] for line in INSTRUCTIONS if line.startswith("COPY ") and "--from=" not in line]
+    lines = [line for dockerfile in DOCKERFILES.values() for line in instructions(dockerfile)]
+    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from=" not in line]
     return [source.rstrip("/") for sources in copies for source in sources]
 
 
@@ -64,12 +77,13 @@ def test_the_compose_file_is_what_the_specification_wants() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_dockerfile_has_nothing_for_the_linter_to_say() -> None:
-    done = run(str(BIN / "hadolint"), "Dockerfile")
+@pytest.mark.parametrize("dockerfile", ["Dockerfile", "airflow/Dockerfile"])
+def test_the_dockerfile_has_nothing_for_the_linter_to_say(dockerfile: str) -> None:
+    done = run(str(BIN / "hadolint"), dockerfile)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("service", OURS)
+@pytest.mark.parametrize("service", CLI)
 def test_every_command_of_the_compose_file_is_one_of_the_cli(service: str) -> None:
     commands = arguments(service)
     assert commands
@@ -90,13 +104,13 @@ def test_every_setting_of_the_compose_file_exists(service: str) -> None:
 
 
 def test_every_setting_named_in_comments_exists() -> None:
-    named = re.findall(r"STREAMLAKE_\w+", (ROOT / "docker-compose.yml").read_text() + DOCKERFILE)
+    named = re.findall(r"STREAMLAKE_\w+", (ROOT / "docker-compose.yml").read_text() + "".join(DOCKERFILES.values()))
     assert [name for name in named if not is_setting(name)] == []
 
 
 def test_every_image_is_pinned_to_one_version() -> None:
-    base = [line.split()[1] for line in INSTRUCTIONS if line.startswith("FROM ")]
-    assert len(set(base)) == 1, "both stages must have the same Python"
+    base = [line.split()[1] for line in INSTRUCTIONS + AIRFLOW_INSTRUCTIONS if line.startswith("FROM ")]
+    assert len(set(base)) == 1, "every stage must have the same Python"
     images = [service["image"] for name, service in SERVICES.items() if name not in OURS]
     assert all(re.fullmatch(r"[a-z/-]+:\d+\.\d+\.\d+[a-z-]*", image) for image in base + images)
 
@@ -115,34 +129,38 @@ def test_what_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
     assert sources == kept, ".dockerignore must let in what is copied, and nothing else"
 
 
-def test_the_image_does_not_run_as_root() -> None:
-    final = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+@pytest.mark.parametrize("dockerfile", DOCKERFILES.values(), ids=DOCKERFILES)
+def test_the_image_does_not_run_as_root(dockerfile: str) -> None:
+    final = dockerfile[dockerfile.rindex("\nFROM ") :]
     [user] = re.findall(r"^USER (\d+):(\d+)$", final, flags=re.MULTILINE)
     assert "0" not in user
 
 
-def test_what_the_image_uninstalls_is_needed_for_building_alone() -> None:
-    [uninstalled] = re.findall(r"uninstall --yes\s+(.+)", "\n".join(INSTRUCTIONS))
+@pytest.mark.parametrize(("name", "group"), [("image", "build"), ("airflow", "airflow")])
+def test_what_the_image_uninstalls_is_needed_for_building_alone(name: str, group: str) -> None:
+    [uninstalled] = re.findall(r"uninstall --yes\s+(.+)", "\n".join(instructions(DOCKERFILES[name])))
+    building_group = f"streamlake (pyproject.toml:{group})"
     needed_by: dict[str, set[str]] = {}
     package = ""
-    for line in (ROOT / "requirements/image.lock").read_text().splitlines():
+    for line in (ROOT / f"requirements/{name}.lock").read_text().splitlines():
         if found := re.match(r"([a-z0-9][a-z0-9._-]*)==", line):
             package = found[1]
         elif package and (found := re.match(r"    # +(?:via )?([a-z0-9][a-z0-9._-]*(?: \(.*\))?)$", line)):
             needed_by.setdefault(package, set()).add(found[1])
-    building = {name for name, by in needed_by.items() if "streamlake (pyproject.toml:build)" in by}
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["build"]
+    building = {re.split(r"[^A-Za-z0-9-]", requirement)[0] for requirement in told}
     assert building <= set(uninstalled.split())
+    assert all(building_group in needed_by[package] for package in building)
     assert [
-        name
-        for name in uninstalled.split()
-        if not needed_by[name] <= {"streamlake (pyproject.toml:build)", "hatchling", "via"}
+        package for package in uninstalled.split() if not needed_by[package] <= {building_group, "hatchling", "via"}
     ] == []
 
 
-def test_the_image_has_all_that_the_package_and_its_extras_ask_for() -> None:
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_the_image_has_all_that_the_package_and_its_extras_ask_for(name: str) -> None:
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    lock = (ROOT / "requirements/image.lock").read_text()
-    [extras] = re.findall(r"uv pip compile (.+) -o requirements/image\.lock", lock)
+    lock = (ROOT / f"requirements/{name}.lock").read_text()
+    [extras] = re.findall(rf"uv pip compile (.+) -o requirements/{name}\.lock", lock)
     wanted = [*told["project"]["dependencies"], *told["dependency-groups"]["build"]]
     for extra in re.findall(r"--extra (\w+)", extras):
         wanted += told["project"]["optional-dependencies"][extra]
@@ -169,6 +187,25 @@ def test_health_checks_ask_a_path_that_is_served_on_the_port_that_is_listened_on
 @pytest.mark.parametrize(("service", "host"), [("api", "--host"), ("consumer", "--http-host")])
 def test_servers_in_containers_listen_on_every_address(service: str, host: str) -> None:
     assert option(service, host) == "0.0.0.0"  # noqa: S104 - inside a container
+
+
+def test_airflow_is_asked_on_the_port_that_it_listens_on() -> None:
+    [command] = [json.loads(line.removeprefix("CMD ")) for line in AIRFLOW_INSTRUCTIONS if line.startswith("CMD ")]
+    port = command[command.index("--port") + 1]
+    assert command[command.index("--host") + 1] == "0.0.0.0"  # noqa: S104 - inside a container
+    assert f"EXPOSE {port}" in AIRFLOW_INSTRUCTIONS
+    assert [each.split(":")[2] for each in SERVICES["airflow"]["ports"]] == [port]
+    asked = SERVICES["airflow"]["healthcheck"]["test"]
+    assert asked[asked.index("--port") + 1] == port
+
+
+def test_airflow_has_the_database_of_its_home_where_it_may_write() -> None:
+    [entry] = [
+        json.loads(line.removeprefix("ENTRYPOINT ")) for line in AIRFLOW_INSTRUCTIONS if line.startswith("ENTRYPOINT ")
+    ]
+    home = entry[entry.index("--home") + 1]
+    assert home in [each.split(":")[0] for each in SERVICES["airflow"]["tmpfs"]]
+    assert (ROOT / entry[1]).is_file()
 
 
 def test_published_and_exposed_ports_are_listened_on() -> None:
@@ -233,7 +270,7 @@ def test_services_start_when_what_they_stand_on_is_ready() -> None:
         "kafka": {"condition": "service_healthy"},
         "gcs": {"condition": "service_healthy"},
     }
-    for service in ("api", "consumer"):
+    for service in ("api", "consumer", "airflow"):
         assert SERVICES[service]["depends_on"] == {"setup": {"condition": "service_completed_successfully"}}
 
 
@@ -245,7 +282,7 @@ def test_a_stopping_service_is_given_the_time_it_takes() -> None:
 def test_there_is_no_secret_in_it() -> None:
     for service in SERVICES.values():
         assert not re.search(r"password|secret|token|credential|api_key", str(service), flags=re.IGNORECASE)
-    assert "ARG " not in DOCKERFILE
+    assert not [name for name, dockerfile in DOCKERFILES.items() if "ARG " in dockerfile]
 
 
 def test_the_setup_leaves_nothing_for_doctor_to_find(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 
 from dependency_injector import containers, providers
 
@@ -60,6 +61,8 @@ from streamlake.entrypoints.yielding_store import YieldingStore
 
 EVENT_LOGS = ("kafka", "sqlite", "memory")
 OBJECT_STORES = ("gs", "file", "memory")
+WRITER_CLOSE_S = 10.0
+"""How long closing waits for records on their way."""
 
 
 def scheme(setting: str, url: str, known: tuple[str, ...]) -> str:
@@ -88,17 +91,28 @@ def _memory_log(clock: Clock) -> EventLog:
     return MemoryEventLog(clock, log_id=secrets.token_hex(8), wait=time.sleep)
 
 
-def _gcs_store(settings: Settings) -> BucketStore:
+def _admin(log: EventLog, connections: ExitStack) -> LogAdmin:
+    return connections.enter_context(closing(log.admin()))
+
+
+def _writer(log: EventLog, connections: ExitStack) -> LogWriter:
+    writer = log.writer()
+    connections.callback(writer.close, WRITER_CLOSE_S)
+    return writer
+
+
+def _gcs_store(settings: Settings, connections: ExitStack) -> BucketStore:
     try:
         from streamlake.adapters.object_store.gcs import GcsObjectStore
     except ModuleNotFoundError as missing:
         raise SettingsInvalid(f"STREAMLAKE_OBJECT_STORE: gs: needs streamlake[gcs] ({missing})") from None
     bucket, prefix = bucket_and_prefix(settings.object_store)
-    return GcsObjectStore(bucket, prefix, read_timeout_s=settings.gcs.timeout_s)
+    return connections.enter_context(closing(GcsObjectStore(bucket, prefix, read_timeout_s=settings.gcs.timeout_s)))
 
 
-def _file_store(settings: Settings) -> BucketStore:
-    return FilesystemObjectStore(local_path("STREAMLAKE_OBJECT_STORE", settings.object_store))
+def _file_store(settings: Settings, connections: ExitStack) -> BucketStore:
+    path = local_path("STREAMLAKE_OBJECT_STORE", settings.object_store)
+    return connections.enter_context(closing(FilesystemObjectStore(path)))
 
 
 def _parquet_format() -> PartFormat:
@@ -263,7 +277,10 @@ def _bounded_run(
 
 
 class Container(containers.DeclarativeContainer):
-    """One process' parts. Singletons are made on first use: after fork, and only what the command needs."""
+    """One process' parts. Singletons are made on first use: after fork, and only what the command needs.
+
+    `with container.connections():` closes at its end what was opened of admin, writer and store, in reverse order.
+    """
 
     settings = providers.Dependency(instance_of=Settings)
     clock = providers.Singleton(SystemClock)
@@ -276,14 +293,15 @@ class Container(containers.DeclarativeContainer):
         sqlite=providers.Singleton(_sqlite_log, settings, clock),
         memory=providers.Singleton(_memory_log, clock),
     )
-    admin = providers.Singleton(lambda log: log.admin(), event_log)
-    writer = providers.Singleton(lambda log: log.writer(), event_log)
+    connections = providers.Singleton(lambda: ExitStack())
+    admin = providers.Singleton(_admin, event_log, connections)
+    writer = providers.Singleton(_writer, event_log, connections)
     reader = providers.Singleton(lambda log: log.reader(), event_log)
 
     object_store = providers.Selector(
         providers.Callable(scheme, "STREAMLAKE_OBJECT_STORE", settings.provided.object_store, OBJECT_STORES),
-        gs=providers.Singleton(_gcs_store, settings),
-        file=providers.Singleton(_file_store, settings),
+        gs=providers.Singleton(_gcs_store, settings, connections),
+        file=providers.Singleton(_file_store, settings, connections),
         memory=providers.Singleton(MemoryObjectStore),
     )
     part_formats = providers.Singleton(
