@@ -102,6 +102,14 @@ def test_retention_that_overtakes_a_look_leaves_what_is_gone_unproven(world: Aud
     assert found(report, "missing")[1] == [(4, 5)]
 
 
+def test_where_nothing_is_committed_the_report_says_that_nothing_was_judged() -> None:
+    world = AuditedWorld()
+    world.produce(4, P0)
+    report = world.audit()
+    assert (report.verdict, [note.kind for note in report.notes]) == ("clean", ["nothing_committed"])
+    assert report.notes[0].partition == 0
+
+
 # A date, a partition
 
 

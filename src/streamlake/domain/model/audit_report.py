@@ -58,6 +58,7 @@ NOTES = {
     "redriven_twice": "dead letters whose record was sent again to two places, and lands twice under one ingestion_id",
     "other_topic": "rows or letters of a topic id that is not the raw topic's now: completeness cannot be proved",
     "other_commit": "a committed position that names another topic id: nothing of this topic is committed",
+    "nothing_committed": "a partition that holds records and has no committed position: nothing of it is judged",
     "topic_missing": "the raw topic does not exist: nothing can be looked up",
     "findings_cut": "there are more findings of a kind than a report tells singly",
 }

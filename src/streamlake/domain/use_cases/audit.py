@@ -286,6 +286,9 @@ class _Look:
             if each.void_letters:
                 told = f"partition {each.partition}: {each.void_letters} letters are of records that have landed"
                 say(Finding("void_letters", told, [], *place))
+            if each.current and each.committed is None and each.log_end != each.log_start:
+                told = f"partition {each.partition}: nothing is committed, the log holds offsets up to {each.log_end}"
+                say(Finding("nothing_committed", told, [], *place))
             if not each.current:
                 now = self._topic.topic_id if self._topic else "none"
                 told = f"partition {each.partition} of topic id {each.topic_id}: the topic's id is {now} now"
