@@ -49,6 +49,8 @@ from streamlake.domain.use_cases.replay_planning import PlanReplays
 from streamlake.domain.use_cases.replay_records import ReplayRecords
 from streamlake.domain.use_cases.reports import QUALITY, DatedReports
 from streamlake.domain.use_cases.start_positions import StartPositions
+from streamlake.domain.use_cases.status import Status
+from streamlake.domain.use_cases.summary import Summaries, Summarize
 from streamlake.entrypoints.bounded_replay import BoundedParts, BoundedRun
 from streamlake.entrypoints.consumer_daemon import ConsumerParts, DatasetConsumer, MemoryBudget
 from streamlake.entrypoints.landing_telemetry import LandingMetrics, LandingTelemetry
@@ -370,9 +372,27 @@ class Container(containers.DeclarativeContainer):
 
     quality_engine = providers.Singleton(_quality_engine, settings)
     quality = providers.Singleton(
-        Quality, catalog=catalog, store=object_store, formats=part_formats, engine=quality_engine
+        Quality,
+        catalog=catalog,
+        store=object_store,
+        formats=part_formats,
+        engine=quality_engine,
+        audits=audit_reports.provider,
     )
     quality_reports = providers.Singleton(DatedReports, object_store, QUALITY)
+    status = providers.Singleton(
+        Status, admin, object_store, control, starts.provider, audit_reports.provider, quality_reports, replay_records
+    )
+    summarize = providers.Singleton(
+        Summarize,
+        admin,
+        reader,
+        raw_zone.provider,
+        dead_letters.provider,
+        audit_reports.provider,
+        quality_reports,
+    )
+    summaries = providers.Singleton(Summaries, object_store)
     landing_metrics = providers.Singleton(LandingMetrics)
     budget = providers.Singleton(lambda settings: MemoryBudget(settings.landing.memory_budget_mb * 1024**2), settings)
     consumer = providers.Factory(

@@ -28,6 +28,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
@@ -87,6 +88,14 @@ class _Row(NamedTuple):
 
     def info(self) -> ObjectInfo:
         return ObjectInfo(self.name, self.size, self.generation, self.crc32c, json.loads(self.metadata))
+
+
+def _written_ms(path: Path) -> int | None:
+    """When the file was written; None where it is gone by now."""
+    try:
+        return path.stat().st_mtime_ns // 1_000_000
+    except FileNotFoundError:
+        return None
 
 
 class _Catalog:
@@ -197,8 +206,9 @@ class FilesystemObjectStore(ObjectStore, StoreAdmin):
                     return
                 with self._errors(row.name):
                     alive = self._alive(row)
-                if alive:
-                    yield row.info()
+                    info = replace(row.info(), created_ms=_written_ms(self._path(row.name))) if alive else None
+                if info is not None:
+                    yield info
             least = page[-1].name + "\0"  # the very next name there could be
 
     def folders(self, prefix: str) -> Sequence[str]:

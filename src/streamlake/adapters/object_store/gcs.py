@@ -15,6 +15,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 from urllib.parse import quote
@@ -40,10 +41,11 @@ from streamlake.domain.errors import (
     StoreUnavailable,
     StreamLakeError,
 )
+from streamlake.domain.model.times import epoch_ms
 from streamlake.domain.ports.object_store import ObjectInfo, ObjectStore, StoreAdmin, check_name
 
 _EMULATOR = "STORAGE_EMULATOR_HOST"
-_FIELDS = "name,size,generation,crc32c,metadata"
+_FIELDS = "name,size,generation,crc32c,metadata,timeCreated"
 # A reader that loses this many races in a row against replacing writers says so instead of looping for ever.
 _READ_RACES = 20
 # Real GCS: 'Provided CRC32C "..." doesn't match calculated CRC32C "..."'; the emulator speaks of a hash.
@@ -222,7 +224,9 @@ class GcsObjectStore(ObjectStore, StoreAdmin):
         return self._client().bucket(self._bucket).blob(self._prefix + name, generation=generation)
 
     def _info(self, blob: storage.Blob) -> ObjectInfo:
-        return _checked_info(blob.name[len(self._prefix) :], blob.size, blob.generation, blob.crc32c, blob.metadata)
+        name, created = blob.name[len(self._prefix) :], blob.time_created
+        info = _checked_info(name, blob.size, blob.generation, blob.crc32c, blob.metadata)
+        return info if created is None else replace(info, created_ms=epoch_ms(created))
 
     def _pages(self, prefix: str, *, fields: str, start: str = "", delimiter: str | None = None) -> Iterator[Any]:
         with self._errors(f"list {prefix}"):

@@ -21,6 +21,9 @@ class ObjectInfo:
     generation: int
     crc32c: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    created_ms: int | None = field(default=None, compare=False)
+    """When it was written, milliseconds since the epoch by the store's clock, where a listing tells. For people only:
+    nothing rests on it."""
 
 
 def check_name(name: str) -> None:

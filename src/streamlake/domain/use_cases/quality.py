@@ -26,6 +26,7 @@ from streamlake.domain.ports.contract_catalog import ContractCatalog
 from streamlake.domain.ports.object_store import ObjectStore
 from streamlake.domain.ports.part_format import PartFormat
 from streamlake.domain.ports.quality_engine import QualityEngine, QualityTables
+from streamlake.domain.use_cases.audit_reports import AuditReports
 from streamlake.domain.use_cases.raw_zone import RawZone, ZonePart
 
 Progress = Callable[[int, int], None]
@@ -41,11 +42,13 @@ class Quality:
         store: ObjectStore,
         formats: Mapping[str, PartFormat],
         engine: QualityEngine,
+        audits: Callable[[str], AuditReports],
     ) -> None:
         self._catalog = catalog
         self._store = store
         self._formats = formats
         self._engine = engine
+        self._audits = audits
 
     def check(
         self,
@@ -72,8 +75,12 @@ class Quality:
             rows = tables.rows()
             as_of = min(now, _end_of(date))
             for version, contract in versions.items():
-                if version == newest or rows[version]:
-                    results += [_judge(tables, version, rule, as_of, samples) for rule in contract.quality]
+                for rule in contract.quality if version == newest or rows[version] else ():
+                    if isinstance(rule.check, Completeness):
+                        audited = self._audited(dataset, date, replay_id)
+                        results.append(_compared(version, rule, rule.check.threshold, "percent", audited))
+                    else:
+                        results.append(_judge(tables, version, rule, as_of, samples))
             results += [_orphans(version, count) for version, count in rows.items() if version not in versions]
         finally:
             tables.close()
@@ -82,6 +89,25 @@ class Quality:
         return QualityReport(
             dataset, date, replay_id, rfc3339(now), rfc3339(as_of), shas, len(parts), told, tuple(results)
         )
+
+    def _audited(self, dataset: str, date: str, replay_id: str | None) -> Measured | NotMeasured:
+        """What the last audit says, in percent, of the records that are landed, lettered or accepted as gaps."""
+        if replay_id is not None:
+            return NotMeasured("it is of the live rows; a replay's sum is the audit's")
+        last = self._audits(dataset).last()
+        if last is None or last[1].scope.date not in (None, date) or last[1].scope.partition is not None:
+            return NotMeasured(
+                f"no audit of this date is the last one: `streamlake audit --dataset {dataset} --date {date}`"
+            )
+        name, report = last
+        if report.at[:10] < date:
+            return NotMeasured(f"the last audit is older than this date: {name}")
+        unproven = sum(each.unproven.offsets for each in report.partitions)
+        if unproven:
+            return NotMeasured(f"{unproven} offsets cannot be proved: {name}")
+        done = sum(each.landed + each.lettered + each.accepted for each in report.partitions)
+        total = done + sum(each.missing.offsets for each in report.partitions)
+        return Measured(round(Decimal(done) * 100 / total, 6) if total else Decimal(100))
 
 
 def _load(
@@ -131,10 +157,10 @@ def _judge(tables: QualityTables, version: str, rule: QualityRule, as_of: dateti
             return _compared(version, rule, query.threshold, None, tables.measure(version, query, samples))
         case Freshness() as freshness:
             return _fresh(version, rule, freshness, as_of, tables.newest(version, freshness.path))
-        case Completeness():
-            return _unchecked(version, rule, "it takes the audit's figures, and there are none")
         case Unchecked(reason):
             return _unchecked(version, rule, reason)
+        case Completeness():
+            raise ValueError(f"{rule.name}: is judged by the audit, not by rows")
 
 
 def _compared(

@@ -21,6 +21,8 @@ from streamlake.entrypoints.cli.produce import produce
 from streamlake.entrypoints.cli.quality import quality
 from streamlake.entrypoints.cli.raw_zone import raw_zone
 from streamlake.entrypoints.cli.replay import backfill, replay
+from streamlake.entrypoints.cli.status import status
+from streamlake.entrypoints.cli.summary import summary
 from streamlake.entrypoints.cli.topics import topics
 
 EXIT_FINDINGS = 1
@@ -49,6 +51,8 @@ COMMANDS = (
     dlq,
     audit,
     quality,
+    summary,
+    status,
     resume,
     doctor,
     demo,
