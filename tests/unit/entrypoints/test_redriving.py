@@ -222,6 +222,7 @@ def test_killed_at_any_step_and_run_again_each_letter_is_sent_once(letters: int,
             run.redrive(EVERYTHING, max_attempts=5, rate=None)
     post.redrive(AGAIN)
     assert post.sent() == Counter({str(ingestion_id_of_record(RAW_ID, 0, offset)): 1 for offset in range(letters)})
+    assert sum(isinstance(entry, Resolution) for entry in post.entries()) == letters
     ledger = post.ledger()
     assert ledger.redriven == {Lane(RAW_ID, 0): Offsets([(0, letters)])}
     assert ledger.redriven_twice == {}
@@ -260,9 +261,9 @@ def test_what_was_acknowledged_beside_a_failure_is_resolved(post: Post) -> None:
 
 def test_a_mark_that_a_producer_made_up_resolves_nothing(post: Post) -> None:
     letter = post.fail(1)
-    post.append(OutgoingRecord(RAW, b"k", GOOD, [Mark("ef" * 16, letter, 0).to_header()], T0, 0))
     with suppress(KilledError):
         post.run(life=Life(1)).redrive(EVERYTHING, max_attempts=5, rate=None)
+    post.append(OutgoingRecord(RAW, b"k", GOOD, [Mark("ef" * 16, letter, 0).to_header()], T0, 0))
     outcome = post.redrive(AGAIN)
     assert (outcome.recovered, outcome.resolved) == (0, 1)
 

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
+from streamlake.domain.model.contracts import dlq_topic
 from streamlake.domain.model.letter_selection import LetterSelection
 from streamlake.domain.model.letters import DeadLetter, Resolution
 from streamlake.domain.model.times import rfc3339_of_ms
@@ -108,6 +109,7 @@ def show(dataset: str, letter: str, as_object: bool) -> None:
 @click.argument("dataset")
 @selected
 @click.option("--standing", "standings", multiple=True, type=click.Choice([*STANDINGS, "all"]), default=[OPEN])
+@click.option("--json", is_flag=True, expose_value=False, help="It is JSON anyway.")
 def export(dataset: str, selection: LetterSelection, standings: tuple[str, ...]) -> None:
     """Print letters of DATASET whole, as newline-delimited JSON: every byte of key, value and headers is in it."""
     with wired(quiet=True) as container, progress_bars(show=True) as bar:
@@ -121,6 +123,8 @@ def _letters(
 ) -> Iterator[tuple[DeadLetter, str]]:
     letters = _dead_letters(container, dataset)
     ledger = letters.ledger(bar("letters"))
+    if ledger.strays:
+        click.echo(f"{dlq_topic(dataset)}: {ledger.strays} records are neither letters nor resolutions", err=True)
     void = void_letters(ledger, container.raw_zone(dataset), bar("raw zone"))
     for letter, standing in letters.letters(ledger, void, bar("listing")):
         if letter in selection:
