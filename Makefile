@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 AIRFLOW := .venv-airflow
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test lint unit integration bench profile shapes torture torture-http simulate mutants airflow airflow-serve test-airflow lock clean
+.PHONY: help demo demo-kafka test lint unit integration bench bench-http profile shapes torture torture-http simulate mutants airflow airflow-serve test-airflow lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ torture-http: $(VENV)/.dev  ## 100,000 events over HTTP while brokers die and fr
 
 bench: $(VENV)/.dev  ## landing speed beside consume() alone, a bare loop and every peer found; 15 minutes
 	@$(BIN)/python -m benchmarks.landing
+
+bench-http: $(VENV)/.dev  ## the front door beside plain FastAPI, raw ASGI and hello world, by wrk; 6 minutes
+	@$(BIN)/python -m benchmarks.http
 
 profile: $(VENV)/.dev  ## where landing's CPU time goes, by stage, thread and line
 	@$(BIN)/python -m benchmarks.profile

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from benchmarks import profile
+from benchmarks import http, profile
 from benchmarks.figures import RESULTS, Point, load_landing, shapes_table, table
 from benchmarks.quiet import Quiet
 
@@ -45,6 +45,8 @@ def sections(results: Path) -> Iterator[tuple[str, str]]:
         told = json.loads(path.read_text())
         where = f"{told['records']:,} records as {told['format']}, commit {told['about']['commit']}."
         yield "stages", f"{where}\n\n{profile.tables(told)}"
+    if (path := results / "http.json").exists():
+        yield "http", http.table(http.load_http(path))
     if (path := results / "shapes.json").exists():
         told = json.loads(path.read_text())
         yield "shapes", shapes_table([Point(**point) for point in told["points"]])

@@ -75,6 +75,15 @@ def test_every_answer_of_some_thousand_events_is_true_while_brokers_die_and_free
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
 
 
+def test_memory_stays_small_while_the_broker_is_away_under_full_load() -> None:
+    """A slice of `python -m tests.torture_http.outage`, which takes two minutes of it."""
+    command = [sys.executable, "-m", "tests.torture_http.outage", "--seconds", "15"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == UNAVAILABLE:
+        missing(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+
+
 def test_every_seeds_weather_has_every_deed_and_no_two_at_once() -> None:
     for seed in range(100):
         deeds = draw(seed, 25, 3)
