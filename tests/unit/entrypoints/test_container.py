@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any
 import pytest
 from dependency_injector import providers
 
+from streamlake.domain.model.replay_plans import ReplayPlan, ReplayRequest
+from streamlake.domain.model.selections import Selection
 from streamlake.entrypoints.container import EVENT_LOGS, OBJECT_STORES, Container
+from streamlake.entrypoints.replay_flow import Pace
 from streamlake.entrypoints.settings import LandingSettings, Settings
 
 CONTRACTS = Path(__file__).parents[3] / "contracts"
@@ -21,6 +25,13 @@ NOBODY = "127.0.0.1:9"
 LOGS = {"kafka": f"kafka://{NOBODY}", "sqlite": "sqlite:{}/log.sqlite", "memory": "memory:"}
 STORES = {"gs": "gs://bucket/some/prefix", "file": "file:{}/lake", "memory": "memory:"}
 FORMATS = ("json", "json.gz", "parquet")
+GIVEN: dict[str, Any] = {
+    "dataset": "orders",
+    "plan": ReplayPlan(ReplayRequest("again", "orders", Selection()), "topic-id", (), 0, False, "somebody", "now"),
+    "pace": Pace(),
+    "stop": threading.Event(),
+}
+"""What callers give: the provider has the rest."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +40,12 @@ def _an_emulator_that_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def built(container: Container) -> Iterator[tuple[str, object]]:
-    """Every part by its provider's name; what is made per dataset is made for orders."""
+    """Every part by its provider's name; what is made per dataset is made for orders, and per replay for one."""
     for name, provider in container.providers.items():
         given: dict[str, Any] = {}
         if isinstance(provider, providers.Factory) and provider.provides is not None:
             wanted = inspect.signature(provider.provides).parameters
-            given = {"dataset": "orders"} if "dataset" in wanted and "dataset" not in provider.kwargs else {}
+            given = {each: GIVEN[each] for each in wanted if each in GIVEN and each not in provider.kwargs}
         yield name, provider(**given)
 
 
