@@ -201,7 +201,7 @@ def frontier_of_replays(patches: Patches) -> None:
 
 @mutant("a commit does not say whose offsets they are")
 def commit_without_metadata(patches: Patches) -> None:
-    patches.set(land_records, "commit_metadata", lambda topic_id: "")
+    patches.set(land_records, "commit_metadata", lambda topic_id, recent=None: "")
 
 
 @mutant("the position committed is the last record's, not the next one's")

@@ -134,7 +134,8 @@ class Member:
             code = -9
         took = time.monotonic() - began
         self._diary.note(self.name, "term", f"exit {code} after {took:.1f} s{'' if judged else ', not up yet'}")
-        if judged:
+        # Or it had refused to start just before: a denied look at the bucket is for an operator to mend.
+        if judged and code != NOT_AVAILABLE:
             self.exit_s.append(took)
             # It answers before it has begun; one that is refused then ends with 3, and one that runs never does.
             if code not in (0, NOT_AVAILABLE) or took > EXIT_S:

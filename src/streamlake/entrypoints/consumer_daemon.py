@@ -25,11 +25,11 @@ from streamlake.domain.errors import (
 from streamlake.domain.model.contracts import consumer_group, raw_topic
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import RecordBatch
-from streamlake.domain.model.snapshots import Snapshot, commit_metadata
+from streamlake.domain.model.snapshots import NOTHING_RECENT, Recent, Snapshot, committed_recent, committed_topic_id
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.event_log import LogAdmin, LogSubscriber, Subscription, SubscriptionListener
 from streamlake.domain.use_cases.circuit_breaker import CircuitOpen
-from streamlake.domain.use_cases.control import HALTED, Control
+from streamlake.domain.use_cases.control import HALTED, Control, Decision
 from streamlake.domain.use_cases.land_records import LandRecords, LandSnapshots
 from streamlake.domain.use_cases.start_positions import Gap, Start, StartPositions
 from streamlake.entrypoints.halts import Halts, TruncationWatch
@@ -349,6 +349,7 @@ class DatasetConsumer(SubscriptionListener):
                         self._halt([source], Halted(decision.reason))
                         continue
                     self._parts.landing.breaker.tolerate(source, decision.tolerate_below)
+                self._parts.landing.breaker.begin(source, _recent(committed.get(source), decision))
                 decided = starts.decide(source, info.topic_id, marks[source], committed.get(source))
                 self._start(source, info.topic_id, decided, committed.get(source))
         except WorldFault as fault:
@@ -371,6 +372,13 @@ class DatasetConsumer(SubscriptionListener):
         del self._undecided[source]
         self._attempts.pop(source, None)
         self._halts.clear(source)
-        if committed is not None and committed.metadata == commit_metadata(topic_id):
+        if committed is not None and committed_topic_id(committed.metadata) == topic_id:
             self._committed[source] = committed
         self.telemetry.started(source, decided)
+
+
+def _recent(committed: Position | None, decision: Decision | None) -> Recent:
+    """What the circuit breaker goes on from: nothing, where an operator resumed the partition just there."""
+    if committed is None or (decision is not None and committed.offset <= decision.counted_from):
+        return NOTHING_RECENT
+    return committed_recent(committed.metadata)

@@ -17,6 +17,12 @@ from streamlake.domain.model.rows import Rows
 
 COMMIT_VERSION = 1
 
+Recent = tuple[int, int]
+"""Of a partition's last records, as many as the circuit breaker looks at: how many became letters, and how many there
+were. Committed with the position, so that a process that is restarted again and again does not begin at nothing."""
+
+NOTHING_RECENT: Recent = (0, 0)
+
 
 class Row(NamedTuple):
     """One judged record: what an envelope says beside its place in the log."""
@@ -91,6 +97,8 @@ class Span:
     start: int
     end: int
     epoch: int
+    recent: Recent = NOTHING_RECENT
+    """As of its end."""
 
 
 @dataclass(slots=True)
@@ -148,9 +156,22 @@ class Snapshot:
         }
 
 
-def commit_metadata(topic_id: str) -> str:
-    """What is committed beside a live position: whose offsets these are. A plain reset by an operator wipes it."""
-    return json.dumps({"v": COMMIT_VERSION, "topic_id": topic_id, "replay": None}, separators=(",", ":"))
+def commit_metadata(topic_id: str, recent: Recent = NOTHING_RECENT) -> str:
+    """What is committed beside a live position: whose offsets these are, and the recent letters if there are any. A
+    plain reset by an operator wipes it."""
+    told: dict[str, object] = {"v": COMMIT_VERSION, "topic_id": topic_id, "replay": None}
+    if recent[0]:
+        told["recent"] = recent
+    return json.dumps(told, separators=(",", ":"))
+
+
+def committed_recent(metadata: str) -> Recent:
+    """The recent letters in a commit's metadata."""
+    try:
+        letters, records = json.loads(metadata)["recent"]
+    except (ValueError, TypeError, KeyError):
+        return NOTHING_RECENT
+    return int(letters), int(records)
 
 
 def committed_topic_id(metadata: str) -> str | None:

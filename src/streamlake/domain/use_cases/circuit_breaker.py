@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from streamlake.domain.errors import OperatorFault
 from streamlake.domain.model.positions import TopicPartition
-from streamlake.domain.model.snapshots import Snapshot
+from streamlake.domain.model.snapshots import NOTHING_RECENT, Recent, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +33,30 @@ class CircuitOpen(OperatorFault):
 
 
 class CircuitBreaker:
-    """Counts what became of each partition's records. Belongs to the landing thread; `tolerate` to any."""
+    """Counts what became of each partition's records. Belongs to the landing thread; `tolerate` and `begin` to any.
+
+    What it has counted is committed with each position: whoever has the partition next goes on counting there. So a
+    process that dies again and again sends no more letters than one that lives.
+    """
 
     def __init__(self, limits: BreakerLimits) -> None:
         self._limits = limits
-        self._recent: dict[TopicPartition, deque[tuple[int, int]]] = {}
+        self._recent: dict[TopicPartition, deque[Recent]] = {}
+        self._epochs: dict[TopicPartition, int] = {}
+        self._begun: dict[TopicPartition, Recent] = {}
         self._tolerated: dict[TopicPartition, int] = {}
         self._tripped: dict[TopicPartition, tuple[int, CircuitOpen]] = {}
 
     def tolerate(self, source: TopicPartition, below: int) -> None:
         """An operator has accepted the dead letters of this partition below an offset: they do not count."""
         self._tolerated[source] = below
+
+    def begin(self, source: TopicPartition, recent: Recent) -> None:
+        """The next assignment of this partition begins with so many recent letters and records; of more than are looked
+        at, with their share."""
+        letters, records = recent
+        most = self._limits.dispositions
+        self._begun[source] = recent if records <= most else (letters * most // records, most)
 
     def check(self, snapshot: Snapshot) -> None:
         """Count a snapshot, once. Raises `CircuitOpen` for it, and for all of the same assignment after it."""
@@ -59,17 +72,19 @@ class CircuitBreaker:
             epoch, fault = self._tripped.get(source, (None, None))
             if fault is not None and epoch == span.epoch:
                 raise fault
-            letters, total = self._count(source, good[source], bad[source])
+            letters, total = span.recent = self._count(source, span.epoch, good[source], bad[source])
             if total >= self._limits.dispositions and letters > self._limits.ratio * total:
                 tripped = CircuitOpen(source, span.topic_id, letters, total)
                 self._tripped[source] = span.epoch, tripped
-                del self._recent[source]  # whoever resumes it begins with a clean slate
                 raise tripped
         snapshot.counted = True
 
-    def _count(self, source: TopicPartition, good: int, bad: int) -> tuple[int, int]:
+    def _count(self, source: TopicPartition, epoch: int, good: int, bad: int) -> Recent:
         """Letters and all records, of the last `dispositions` or a few more."""
-        recent = self._recent.setdefault(source, deque())
+        if self._epochs.get(source) != epoch:
+            self._epochs[source] = epoch
+            self._recent[source] = deque([self._begun.get(source, NOTHING_RECENT)])
+        recent = self._recent[source]
         recent.append((bad, good + bad))
         total = sum(count for _, count in recent)
         while total - recent[0][1] >= self._limits.dispositions:

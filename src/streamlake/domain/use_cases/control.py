@@ -33,6 +33,8 @@ class Decision:
     at: str
     tolerate_below: int = 0
     """Dead letters below this offset do not count for the circuit breaker."""
+    counted_from: int = 0
+    """What the circuit breaker had counted up to this position is forgotten."""
 
 
 class Control:
@@ -69,6 +71,7 @@ class Control:
             "by": decision.by,
             "at": decision.at,
             "tolerate_below": decision.tolerate_below,
+            "counted_from": decision.counted_from,
         }
         key = f"{dataset}/{partition}".encode()
         record = OutgoingRecord(CONTROL_TOPIC, key, json.dumps(told).encode(), (), now_ms, 0)

@@ -170,7 +170,7 @@ class LandRecords:
                 self._shrinkage = part.size / part.offered
         spans = snapshot.spans
         return {
-            source: Position(spans[source].end, commit_metadata(spans[source].topic_id))
+            source: Position(spans[source].end, commit_metadata(spans[source].topic_id, spans[source].recent))
             for source in self.still_owned(snapshot)
         }
 

@@ -11,7 +11,7 @@ import click
 
 from streamlake.domain.errors import BucketMissing, TopicMissing
 from streamlake.domain.model.contracts import consumer_group, raw_topic
-from streamlake.domain.model.positions import TopicPartition, Watermarks
+from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.model.times import epoch_ms, rfc3339
 from streamlake.domain.use_cases.control import HALTED, RUNNING, Decision
 from streamlake.domain.use_cases.start_positions import Gap
@@ -71,8 +71,8 @@ def resume(dataset: str, numbers: tuple[int, ...], accept_gap: bool, accept_dead
             raise TopicMissing(f"{topic}: does not exist")
         lanes = [TopicPartition(topic, number) for number in numbers or range(info.partitions)]
         marks = container.admin().watermarks(lanes)
-        resumed = _close_breakers(container, dataset, info.topic_id, marks, accept_dead_letters)
         committed = container.admin().group_offsets(consumer_group(dataset), lanes)
+        resumed = _close_breakers(container, dataset, info.topic_id, marks, committed, accept_dead_letters)
         starts = container.starts(dataset).begin()
         decided = [starts.decide(lane, info.topic_id, marks[lane], committed.get(lane)) for lane in lanes]
         gaps = [gap for gap in decided if isinstance(gap, Gap)]
@@ -94,6 +94,7 @@ def _close_breakers(
     dataset: str,
     topic_id: str,
     marks: Mapping[TopicPartition, Watermarks],
+    committed: Mapping[TopicPartition, Position],
     accept_dead_letters: bool,
 ) -> list[int]:
     """Say 'running' of every halted partition; returns which."""
@@ -104,7 +105,8 @@ def _close_breakers(
         if decision.state == HALTED and decision.topic_id == topic_id and lane in marks:
             below = marks[lane].high if accept_dead_letters else 0
             moment = container.clock().now()
-            running = Decision(RUNNING, topic_id, decision.reason, getpass.getuser(), rfc3339(moment), below)
+            since = committed[lane].offset if lane in committed else 0
+            running = Decision(RUNNING, topic_id, decision.reason, getpass.getuser(), rfc3339(moment), below, since)
             control.decide(dataset, number, running, epoch_ms(moment))
             resumed.append(number)
     return resumed
