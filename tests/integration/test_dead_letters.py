@@ -27,6 +27,9 @@ from streamlake.domain.model.envelope import ingestion_id_of_record
 from streamlake.domain.model.positions import TopicPartition, Watermarks
 from streamlake.domain.model.records import Header, OutgoingRecord
 
+pytestmark = pytest.mark.timeout(600)
+"""Each test runs up to ten commands, a process each, which take their time on a busy machine."""
+
 EVENTS = 400
 NEW_CURRENCY = 10
 """Of ten events three have it: a shop went live in Sweden."""
