@@ -33,6 +33,7 @@ from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.records import Header, OutgoingRecord
 from streamlake.domain.ports.event_log import EventLog, LogAdmin, LogReader, LogWriter
 from streamlake.domain.ports.object_store import BucketStore
+from streamlake.domain.use_cases.dead_letters import DeadLetters
 from streamlake.entrypoints.container import Container
 from streamlake.entrypoints.settings import Settings
 
@@ -210,6 +211,10 @@ class World:
         [port] = free_ports(1)
         return self._start(name, ["consumer", "--dataset", self.dataset, "--http-port", str(port)], port)
 
+    def start(self, name: str, arguments: list[str]) -> Child:
+        """Start any command."""
+        return self._start(name, arguments, 0)
+
     def _start(self, name: str, arguments: list[str], port: int) -> Child:
         child = Child(arguments, self.environment, self.folder / f"{name}.log", port)
         self._children.append(child)
@@ -264,6 +269,8 @@ class World:
         payloads: dict[Place, bytes] = {}
         ids: dict[str, Place] = {}
         for envelope, payload in self.envelopes():
+            if envelope.get("replay_id") is not None:
+                continue
             place = (topic_id, envelope["partition"], envelope["offset"])
             landed[place] += 1
             payloads[place] = payload
@@ -287,6 +294,14 @@ class World:
                 _, _, rest = line.partition(b'"payload":')
                 yield json.loads(line), rest[:-1]
 
+    def replayed(self, replay_id: str) -> tuple[Counter[Place], set[Place]]:
+        """The places of a replay's rows, each with how often it is there, and of its letters."""
+        told = [row for row, _ in self.envelopes() if row.get("replay_id") == replay_id]
+        rows = Counter((self.topic_id, row["partition"], row["offset"]) for row in told)
+        letters = DeadLetters(self.dataset, self.admin, self.reader).ledger().replays.get(replay_id, {})
+        places = {(*lane, offset) for lane, runs in letters.items() for run in runs for offset in range(*run)}
+        return rows, places
+
     def _letters(self) -> tuple[set[Place], dict[str, bytes]]:
         topic = dlq_topic(self.dataset)
         consumer: set[Place] = set()
@@ -296,7 +311,7 @@ class World:
             for batch in self.reader.read(lane, mark.low, mark.high):
                 for value, headers in zip(batch.values, batch.headers, strict=True):
                     told = {name: (text or b"").decode(errors="replace") for name, text in headers}
-                    if "dlq_resolution" in told:
+                    if "dlq_resolution" in told or "dlq_replay_id" in told:
                         continue
                     if told["dlq_stage"] == "api":
                         api[told["ingestion_id"]] = value or b""
