@@ -24,13 +24,14 @@ from streamlake.domain.model.rows import Rows
 from streamlake.domain.model.times import DAY_MS
 from streamlake.domain.use_cases.land_records import LandingLimits, LandRecords, LandSnapshots
 from streamlake.domain.use_cases.part_log import PartLog, PartLogs
+from streamlake.domain.use_cases.replay_records import COMPLETE, ReplayRecords
 from streamlake.domain.use_cases.roll_up import parts_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/raw-zone.md").read_text()
 SQL = re.findall(r"^```sql\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-VIEWS, BY_DAY, TYPED, PER_EVENT, TWICE, ROLL_UPS, LINES = SQL[:7]
-PARQUET_VIEWS, PARQUET_BY_DAY, PARQUET_HEADERS = SQL[7:]
+VIEWS, BY_DAY, TYPED, PER_EVENT, TWICE, ROLL_UPS, LINES, ONCE = SQL[:8]
+PARQUET_VIEWS, PARQUET_BY_DAY, PARQUET_HEADERS = SQL[8:]
 EVERY_FORMAT = {**FORMATS, "parquet": ParquetPartFormat()}
 SOURCE = TopicPartition("streamlake.orders.raw", 0)
 TOPIC_ID = "memory-1"
@@ -155,6 +156,31 @@ def test_duckdb_keeps_integers_and_makes_doubles_of_the_rest(db: duckdb.DuckDBPy
     texts = [row[0] for row in db.execute('SELECT payload::VARCHAR FROM orders_live ORDER BY "offset"').fetchall()]
     assert all('"serial":123456789012345678901234567890}' in text for text in texts)
     assert '"amount":99.9,' in texts[0]
+
+
+def test_the_latest_complete_replay_wins_else_the_live_row(
+    db: duckdb.DuckDBPyConnection, lake: FilesystemObjectStore
+) -> None:
+    def winners() -> list[tuple[int, str | None]]:
+        db.execute(ONCE)
+        return db.execute('SELECT "offset", replay_id FROM orders_once ORDER BY "offset"').fetchall()
+
+    records = ReplayRecords(lake)
+    first = records.begin("back-1", "me", "2026-11-21T10:00:00.000000Z")
+    live = [(0, None), (1, None), (2, None), (4, None), (5, None)]
+    assert winners() == live, "one that runs is not complete"
+    first.update("2026-11-21T10:01:00.000000Z", state=COMPLETE)
+    assert winners() == [*live[:2], (2, "back-1"), *live[3:]]
+    form = infos(lake)[0].name.split(".", 1)[1]
+    log = PartLog(lake, EVERY_FORMAT, "orders", "2026-11-21", wanted_format=form, writer="t", max_part_bytes=10**7)
+    again = Rows(
+        SOURCE, TOPIC_ID, [1, 2], [T0, T0 + 1], ["o"] * 2, ["v1"] * 2, ["i"] * 2, [None] * 2, [""] * 2, [()] * 2
+    )
+    again.payloads = [order(1, "99.90"), order(2, "0.10")]
+    log.land([again], {LANE: Offsets([(1, 3)])}, lambda _: None, "back-2")
+    assert winners() == [*live[:2], (2, "back-1"), *live[3:]]
+    records.begin("back-2", "me", "2026-11-21T10:02:00.000000Z").update("2026-11-21T10:03:00.000000Z", state=COMPLETE)
+    assert winners() == [live[0], (1, "back-2"), (2, "back-2"), *live[3:]]
 
 
 def test_lines_come_as_they_were_landed(db: duckdb.DuckDBPyConnection, lake: FilesystemObjectStore) -> None:

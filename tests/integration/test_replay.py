@@ -248,7 +248,7 @@ def test_two_replays_and_live_landing_at_once_through_kill_9(world: World) -> No
 
 def test_a_replay_that_is_asked_to_stop_ends_in_order(world: World) -> None:
     put(world, [now_ms()] * 3000)
-    child = world.start("r", ["replay", "run", "--dataset", world.dataset, "--all", "--id", "r", "--rate", "500"])
+    child = world.start("r", ["replay", "run", "--dataset", world.dataset, "--all", "--id", "r", "--rate", "50"])
     wait_until("it has a part", lambda: world.replayed("r")[0])
     child.send(signal.SIGTERM)
     assert child.process.wait(30) == 1

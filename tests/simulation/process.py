@@ -38,6 +38,7 @@ from streamlake.domain.use_cases.control import Control
 from streamlake.domain.use_cases.judge_records import JudgeRecords
 from streamlake.domain.use_cases.land_records import LandingLimits, LandRecords, LandSnapshots
 from streamlake.domain.use_cases.part_log import PartLog, PartLogs
+from streamlake.domain.use_cases.replay_records import ReplayRecords
 from streamlake.domain.use_cases.start_positions import StartPositions
 from streamlake.entrypoints.consumer_daemon import DRAIN_S, ConsumerParts, DatasetConsumer, MemoryBudget
 from streamlake.entrypoints.landing_telemetry import LandingTelemetry
@@ -200,8 +201,13 @@ class ConsumerProcess(Process):
             control=Control(self.admin, self.reader, writer),
             clock=around.clock,
             telemetry=SILENT,
+            reader=self.reader,
+            replay_plan=ReplayRecords(self.store).plan,
+            replay_core=lambda replay_id: LandRecords(DATASET, catalog, character.limits, replay_id),
         )
         self.consumer = DatasetConsumer(DATASET, parts, MemoryBudget(10**9))
+        # Nobody rewinds in these worlds (replays are bounded), and a look would be a step of every schedule.
+        setattr(self.consumer._stand_by, "look", lambda: None)  # noqa: B010
         self.consumer._subscription = SimulatedSubscription(group, self, self.consumer, character.poll_records)
         self.landing: Any = self.consumer._landing
         swapped: dict[str, Any] = {"settled": Queue(), "_inbox": Queue(), "_abandoned": Event()}

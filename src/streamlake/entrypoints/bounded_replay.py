@@ -73,7 +73,7 @@ class BoundedRun:
         `complete` only where storage holds every selected record. One that was complete before, and still is, adds
         nothing at all. Raises only where not even the outcome could be recorded: the store's errors.
         """
-        done = self._complete_already()
+        done = self.complete_already()
         if done is not None:
             return done
         log = self._parts.records.begin(self._plan.replay_id, by, self._now())
@@ -84,7 +84,8 @@ class BoundedRun:
         except StreamLakeError as fault:
             return self._end(log, state=FAILED, reason=f"{type(fault).__name__}: {fault}")
 
-    def _complete_already(self) -> RunRecord | None:
+    def complete_already(self) -> RunRecord | None:
+        """The attempt that completed it, if storage still has all of it; else None."""
         runs = self._parts.records.runs(self._plan.replay_id)
         last = next((run for run in reversed(runs) if run.state == COMPLETE), None)
         if last is None:

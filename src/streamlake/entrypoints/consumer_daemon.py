@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamlake.domain.errors import (
     Halted,
     OperatorFault,
     PositionLost,
+    ReplayRefused,
     StreamLakeError,
     TopicMissing,
     TopicRecreated,
@@ -25,16 +26,26 @@ from streamlake.domain.errors import (
 from streamlake.domain.model.contracts import consumer_group, raw_topic
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import RecordBatch
-from streamlake.domain.model.snapshots import NOTHING_RECENT, Recent, Snapshot, committed_recent, committed_topic_id
+from streamlake.domain.model.replay_plans import ReplayPlan
+from streamlake.domain.model.snapshots import (
+    NOTHING_RECENT,
+    Recent,
+    Snapshot,
+    committed_recent,
+    committed_replay,
+    committed_topic_id,
+)
 from streamlake.domain.ports.clock import Clock
-from streamlake.domain.ports.event_log import LogAdmin, LogSubscriber, Subscription, SubscriptionListener
+from streamlake.domain.ports.event_log import LogAdmin, LogReader, LogSubscriber, Subscription, SubscriptionListener
 from streamlake.domain.use_cases.circuit_breaker import CircuitOpen
-from streamlake.domain.use_cases.control import HALTED, Control, Decision
+from streamlake.domain.use_cases.control import HALTED, Control, Decision, StopOrder
 from streamlake.domain.use_cases.land_records import LandRecords, LandSnapshots
+from streamlake.domain.use_cases.rewinding import Rewinding
 from streamlake.domain.use_cases.start_positions import Gap, Start, StartPositions
 from streamlake.entrypoints.halts import Halts, TruncationWatch
 from streamlake.entrypoints.landing_telemetry import LandingTelemetry
 from streamlake.entrypoints.landing_thread import PROBE_S, LandingThread, Settled, backoff_s
+from streamlake.entrypoints.stand_by import StandBy
 
 POLL_S = 0.2
 POLL_BYTES = 16 * 1024 * 1024
@@ -82,6 +93,9 @@ class ConsumerParts:
     control: Control
     clock: Clock
     telemetry: LandingTelemetry
+    reader: LogReader
+    replay_plan: Callable[[str], ReplayPlan]
+    replay_core: Callable[[str], LandRecords]
 
 
 class DatasetConsumer(SubscriptionListener):
@@ -93,7 +107,8 @@ class DatasetConsumer(SubscriptionListener):
         self._seen_topic_id: str | None = None
         self._topic = raw_topic(dataset)
         self._parts = parts
-        self._core = parts.core
+        self._core = Rewinding(parts.core, parts.replay_core)
+        self._stand_by = StandBy(dataset, parts.control, parts.clock)
         self._clock = parts.clock
         self.telemetry = parts.telemetry
         self._budget = budget
@@ -125,6 +140,8 @@ class DatasetConsumer(SubscriptionListener):
     def troubles(self) -> list[str]:
         """Why this dataset is not ready, in words; empty if it is."""
         found = [f"{source}: {why}" for source, why in sorted(self.halted.items())]
+        if (order := self._stand_by.order) is not None:
+            found.append(f"{self.dataset}: stopped for the rewind {order.replay_id} by {order.by} since {order.at}")
         found += [f"{topic}: does not exist; `streamlake topics provision` makes it" for topic in self._missing]
         if self._log_trouble:
             found.append(f"{self.dataset}: {self._log_trouble}")
@@ -149,18 +166,45 @@ class DatasetConsumer(SubscriptionListener):
         """The committed positions of the partitions owned, as far as known here."""
         return dict(self._committed)
 
+    @property
+    def standing_by(self) -> StopOrder | None:
+        """The order in force to stay out of the group."""
+        return self._stand_by.order
+
     def run(self, stop: threading.Event) -> None:
-        """Poll until `stop` is set, then drain, commit and leave."""
+        """Poll until `stop` is set, then drain, commit and leave. While a rewind has the group, stay out of it."""
         self._landing.start()
-        self._subscription = self._parts.subscriber.subscribe(consumer_group(self.dataset), [self._topic], self)
+        self._stand_by.look()
         try:
             while not stop.is_set():
+                self._wait_while_stopped(stop)
+                if not stop.is_set():
+                    self._take_part(stop)
+        finally:
+            self._landing.stop(timeout_s=LAST_ROLL_UPS_S)
+
+    def _take_part(self, stop: threading.Event) -> None:
+        self._leaving = False
+        self._subscription = self._parts.subscriber.subscribe(consumer_group(self.dataset), [self._topic], self)
+        try:
+            while not stop.is_set() and self._stand_by.order is None:
                 self._turn()
-            self._finish(DRAIN_S, "shutdown")
+            self._finish(DRAIN_S, "shutdown" if stop.is_set() else "stopped")
         finally:
             self._leaving = True
-            self._landing.stop(timeout_s=LAST_ROLL_UPS_S)
+            if self._stand_by.order is None:
+                self._landing.stop(timeout_s=LAST_ROLL_UPS_S)
             self._subscription.close()
+
+    def _wait_while_stopped(self, stop: threading.Event) -> None:
+        order = self._stand_by.order
+        if order is None:
+            return
+        self.telemetry.standing_by(order.replay_id)
+        while self._stand_by.order is not None and not stop.wait(POLL_S):
+            self._last_turn = self._clock.monotonic()
+            self._settle()
+        self.telemetry.going_on(order.replay_id)
 
     def _turn(self) -> None:
         self._last_turn = now = self._clock.monotonic()
@@ -172,6 +216,7 @@ class DatasetConsumer(SubscriptionListener):
         if self._landing.fatal is not None:
             raise self._landing.fatal
         self._heed_watch()
+        self._end_rewinds(now)
         self._halts.record(now)
         self._decide_starts(now)
         self._respect_budget()
@@ -212,6 +257,9 @@ class DatasetConsumer(SubscriptionListener):
         if not isinstance(done.fault, CircuitOpen):
             self._read_anew(sources, done.fault)
             return
+        if done.snapshot.replay_id is not None:
+            self._abort_rewind(sources, done.fault)
+            return
         self._core.forget(sources)
         self._undecided.update(dict.fromkeys(sources, 0.0))
         if done.fault.source in sources:
@@ -226,6 +274,7 @@ class DatasetConsumer(SubscriptionListener):
     def watch(self, topic_id: str | None, marks: Mapping[TopicPartition, Watermarks], missing: Sequence[str]) -> None:
         """What the watcher's thread sees every few seconds: the raw topic's id, its watermarks, topics that are not
         there."""
+        self._stand_by.look()
         self._missing = missing
         self._seen_topic_id = topic_id
         self._truncation.compare(self._topic_ids, marks, self._clock.monotonic())
@@ -350,6 +399,8 @@ class DatasetConsumer(SubscriptionListener):
                         continue
                     self._parts.landing.breaker.tolerate(source, decision.tolerate_below)
                 self._parts.landing.breaker.begin(source, _recent(committed.get(source), decision))
+                if self._rewind(source, info.topic_id, marks[source], committed.get(source)):
+                    continue
                 decided = starts.decide(source, info.topic_id, marks[source], committed.get(source))
                 self._start(source, info.topic_id, decided, committed.get(source))
         except WorldFault as fault:
@@ -360,18 +411,73 @@ class DatasetConsumer(SubscriptionListener):
         except OperatorFault as fault:
             self._halt(sorted(self._undecided.keys() & due), fault)
 
+    # Rewinds
+
+    def _rewind(self, source: TopicPartition, topic_id: str, marks: Watermarks, committed: Position | None) -> bool:
+        """Begin where a rewind has put this partition; False where it goes on live, True also where it is halted."""
+        try:
+            block = None if committed is None else committed_replay(committed.metadata)
+            if committed is None or block is None or committed_topic_id(committed.metadata) != topic_id:
+                return False
+            start = max(committed.offset, marks.low)
+            plan = self._parts.replay_plan(block.replay_id)
+            if plan.topic_id != topic_id:
+                raise TopicRecreated(f"{source}: replay {block.replay_id} is of topic id {plan.topic_id}")
+            self._submit(self._core.rewind(source, plan, block, start, self._clock.monotonic()))
+        except (ReplayRefused, TopicRecreated, ValueError) as fault:
+            self._halt([source], fault if isinstance(fault, StreamLakeError) else ReplayRefused(f"{source}: {fault}"))
+            return True
+        self._read_from(source, topic_id, start)
+        self._committed[source] = committed
+        self.telemetry.rewound(source, block, start)
+        return True
+
+    def _end_rewinds(self, now: float) -> None:
+        """Where a rewound partition has landed its range it goes on where it was; also where that ends in markers, of
+        which no record tells."""
+        for source, start, until in self._core.quiet(now):
+            try:
+                nothing_left = next(iter(self._parts.reader.read(source, start, until)), None) is None
+            except StreamLakeError as fault:
+                self.telemetry.log_trouble(fault)
+                continue
+            if nothing_left:
+                self._submit(self._core.reached(source, until))
+        for source, position in self._core.ended().items():
+            self._go_on_live(source, position)
+
+    def _abort_rewind(self, sources: Sequence[TopicPartition], flood: CircuitOpen) -> None:
+        """A flood of dead letters ends the replay of its partition, and never live landing."""
+        if flood.source in sources:
+            self.telemetry.rewind_aborted(flood.source, flood.why)
+            self._go_on_live(flood.source, self._core.give_up(flood.source))
+        others = [source for source in sources if source != flood.source]
+        self._core.forget(others)
+        self._subscription.pause(others)
+        self._undecided.update(dict.fromkeys(others, 0.0))
+
+    def _go_on_live(self, source: TopicPartition, position: Position) -> None:
+        topic_id = self._topic_ids[source]
+        self._submit(self._core.assign(source, topic_id, position.offset))
+        self._to_commit[source] = position
+        self._read_from(source, topic_id, position.offset)
+        self.telemetry.resumed(source, position.offset)
+
+    def _read_from(self, source: TopicPartition, topic_id: str, offset: int) -> None:
+        self._topic_ids[source] = topic_id
+        self._subscription.start(source, offset)
+        if not self._paused:
+            self._subscription.resume([source])
+        self._undecided.pop(source, None)
+        self._attempts.pop(source, None)
+        self._halts.clear(source)
+
     def _start(self, source: TopicPartition, topic_id: str, decided: Start | Gap, committed: Position | None) -> None:
         if isinstance(decided, Gap):
             self._halt([source], PositionLost(str(decided)))
             return
-        self._topic_ids[source] = topic_id
         self._submit(self._core.assign(source, topic_id, decided.offset))
-        self._subscription.start(source, decided.offset)
-        if not self._paused:
-            self._subscription.resume([source])
-        del self._undecided[source]
-        self._attempts.pop(source, None)
-        self._halts.clear(source)
+        self._read_from(source, topic_id, decided.offset)
         if committed is not None and committed_topic_id(committed.metadata) == topic_id:
             self._committed[source] = committed
         self.telemetry.started(source, decided)

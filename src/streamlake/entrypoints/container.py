@@ -48,6 +48,7 @@ from streamlake.domain.use_cases.replay import ReplayCoverage
 from streamlake.domain.use_cases.replay_planning import PlanReplays
 from streamlake.domain.use_cases.replay_records import ReplayRecords
 from streamlake.domain.use_cases.reports import QUALITY, DatedReports
+from streamlake.domain.use_cases.rewind import Rewind, RewindStates
 from streamlake.domain.use_cases.start_positions import StartPositions
 from streamlake.domain.use_cases.status import Status
 from streamlake.domain.use_cases.summary import Summaries, Summarize
@@ -58,6 +59,7 @@ from streamlake.entrypoints.patient_store import PatientStore
 from streamlake.entrypoints.redriving import RedriveParts
 from streamlake.entrypoints.replay_flow import FlowParts, Pace
 from streamlake.entrypoints.replays import Replays
+from streamlake.entrypoints.rewind_run import RewindParts, RewindRun, Say
 from streamlake.entrypoints.settings import Settings, bucket_and_prefix, kafka_address, local_path
 from streamlake.entrypoints.yielding_store import YieldingStore
 
@@ -202,26 +204,31 @@ def _consumer(
     catalog: ContractCatalog,
     clock: Clock,
     settings: Settings,
-    part_logs: Callable[[str], PartLogs],
+    part_logs: Callable[..., PartLogs],
     metrics: LandingMetrics,
     budget: MemoryBudget,
+    replay_records: ReplayRecords,
 ) -> DatasetConsumer:
     landing = settings.landing
+    limits = LandingLimits(landing.max_bytes, landing.max_records, landing.max_age_s)
     parts = ConsumerParts(
         subscriber=log.subscriber(),
         admin=admin,
-        core=LandRecords(dataset, catalog, LandingLimits(landing.max_bytes, landing.max_records, landing.max_age_s)),
+        core=LandRecords(dataset, catalog, limits),
         landing=LandSnapshots(
             dataset,
             admin,
             letters,
-            part_logs(dataset),
+            part_logs(dataset, store=YieldingStore(store, clock, time.sleep)),
             BreakerLimits(landing.breaker_ratio, landing.breaker_dispositions),
         ),
         starts=StartPositions(dataset, store, formats, admin, log.reader()),
         control=Control(admin, log.reader(), letters),
         clock=clock,
         telemetry=LandingTelemetry(dataset, metrics),
+        reader=log.reader(),
+        replay_plan=replay_records.plan,
+        replay_core=lambda replay_id: LandRecords(dataset, catalog, limits, replay_id),
     )
     return DatasetConsumer(dataset, parts, budget)
 
@@ -276,6 +283,23 @@ def _bounded_run(
     return BoundedRun(
         plan, BoundedParts(LandRecords(plan.dataset, catalog, limits, plan.replay_id), coverage, records, flow), pace
     )
+
+
+def _rewind_run(
+    plan: ReplayPlan,
+    stop: threading.Event,
+    fill: BoundedRun,
+    by: str,
+    say: Say,
+    admin: LogAdmin,
+    control: Control,
+    states: RewindStates,
+    starts: Callable[[str], StartPositions],
+    records: ReplayRecords,
+    clock: Clock,
+) -> RewindRun:
+    rewind = Rewind(plan.dataset, admin, starts(plan.dataset))
+    return RewindRun(plan, RewindParts(admin, control, states, rewind, records, clock, stop, fill), by, say)
 
 
 class Container(containers.DeclarativeContainer):
@@ -368,7 +392,25 @@ class Container(containers.DeclarativeContainer):
         coverage=replay_coverage,
         records=replay_records,
     )
-    replay = providers.Singleton(Replays, plan_replays, replay_records, bounded_replay.provider, clock)
+    rewind_states = providers.Singleton(RewindStates, object_store)
+    rewind_run = providers.Factory(
+        _rewind_run,
+        admin=admin,
+        control=control,
+        states=rewind_states,
+        starts=starts.provider,
+        records=replay_records,
+        clock=clock,
+    )
+    replay = providers.Singleton(
+        Replays,
+        plan_replays,
+        replay_records,
+        bounded_replay.provider,
+        rewind_run.provider,
+        rewind_states,
+        clock,
+    )
 
     quality_engine = providers.Singleton(_quality_engine, settings)
     quality = providers.Singleton(
@@ -408,4 +450,5 @@ class Container(containers.DeclarativeContainer):
         part_logs=part_logs.provider,
         metrics=landing_metrics,
         budget=budget,
+        replay_records=replay_records,
     )

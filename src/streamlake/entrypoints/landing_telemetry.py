@@ -16,7 +16,7 @@ from streamlake.domain.model.dead_letters import error_class
 from streamlake.domain.model.envelope import INGESTION_ID
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import RecordBatch
-from streamlake.domain.model.snapshots import Snapshot
+from streamlake.domain.model.snapshots import ReplayBlock, Snapshot
 from streamlake.domain.use_cases.start_positions import Start
 from streamlake.entrypoints.telemetry import Metrics
 
@@ -56,6 +56,9 @@ class LandingMetrics(Metrics):
         )
         self.lag_seconds = Gauge(
             "streamlake_lag_seconds", "Age of the last record committed; 0 at the log's end", lane, registry=own
+        )
+        self.stopped = Gauge(
+            "streamlake_stopped", "1 while a rewind keeps the consumers out of the group", ["dataset"], registry=own
         )
         self.halted = Gauge("streamlake_halted", "1 where a partition does not go on", lane, registry=own)
 
@@ -164,6 +167,30 @@ class LandingTelemetry:
             self._metrics.halted.labels(self._dataset, str(source.partition)).set(1)
         partitions = sorted(source.partition for source in sources)
         self._log.error("halted", partitions=partitions, fault=type(fault).__name__, error=str(fault))
+
+    def standing_by(self, replay_id: str) -> None:
+        """A rewind has the group: nothing of this dataset is landed until it is given back."""
+        self._metrics.stopped.labels(self._dataset).set(1)
+        self._log.warning("stopped", replay_id=replay_id)
+
+    def going_on(self, replay_id: str) -> None:
+        """The group is given back, or the order has run out."""
+        self._metrics.stopped.labels(self._dataset).set(0)
+        self._log.info("going on", replay_id=replay_id)
+
+    def rewound(self, source: TopicPartition, block: ReplayBlock, offset: int) -> None:
+        """A partition lands for a replay from here on."""
+        self._metrics.halted.labels(self._dataset, str(source.partition)).set(0)
+        told = {"replay_id": block.replay_id, "until": block.until, "resume": block.resume}
+        self._log.info("rewound", partition=source.partition, offset=offset, **told)
+
+    def resumed(self, source: TopicPartition, offset: int) -> None:
+        """A rewound partition is live again."""
+        self._log.info("rewind ended", partition=source.partition, offset=offset)
+
+    def rewind_aborted(self, source: TopicPartition, why: str) -> None:
+        """Its replay would have become dead letters for the most part."""
+        self._log.error("rewind aborted", partition=source.partition, error=why)
 
     # The watcher's
 

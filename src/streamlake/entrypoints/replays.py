@@ -5,17 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from streamlake.domain.model.replay_plans import ReplayPlan, ReplayRequest
+from streamlake.domain.model.replay_plans import REWIND, ReplayPlan, ReplayRequest
 from streamlake.domain.model.times import rfc3339
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.use_cases.replay_planning import PlanReplays
 from streamlake.domain.use_cases.replay_records import ReplayRecords, ReplaySummary, RunRecord
+from streamlake.domain.use_cases.rewind import RewindState, RewindStates
 from streamlake.entrypoints.bounded_replay import BoundedRun
 from streamlake.entrypoints.replay_flow import Pace, ReplayProgress, Tell
+from streamlake.entrypoints.rewind_run import RewindRun, Say
 
 
 def _untold(_: ReplayProgress) -> None:
     """Nobody watches."""
+
+
+def _unsaid(_: str) -> None:
+    """Nobody listens."""
 
 
 class Replays:
@@ -26,11 +32,15 @@ class Replays:
         planner: PlanReplays,
         records: ReplayRecords,
         bounded: Callable[[ReplayPlan, Pace, threading.Event], BoundedRun],
+        rewind: Callable[[ReplayPlan, threading.Event, BoundedRun, str, Say], RewindRun],
+        states: RewindStates,
         clock: Clock,
     ) -> None:
         self._planner = planner
         self._records = records
         self._bounded = bounded
+        self._rewind = rewind
+        self._states = states
         self._clock = clock
 
     def plan(
@@ -58,14 +68,31 @@ class Replays:
         *,
         by: str,
         tell: Tell = _untold,
+        say: Say = _unsaid,
         pace: Pace = Pace(),  # noqa: B008 - frozen
         accept_gap: bool = False,
         accept_dead_letters: bool = False,
         stop: threading.Event | None = None,
     ) -> RunRecord:
         """Carry out a stored plan, or what is missing of it, and say what became of it. Safe to repeat, and to kill."""
-        attempt = self._bounded(self._records.plan(replay_id), pace, stop or threading.Event())
-        return attempt.run(by, tell, accept_gap=accept_gap, accept_dead_letters=accept_dead_letters)
+        plan, ending = self._records.plan(replay_id), stop or threading.Event()
+        attempt = self._bounded(plan, pace, ending)
+
+        def fill(run: BoundedRun) -> RunRecord:
+            return run.run(by, tell, accept_gap=accept_gap, accept_dead_letters=accept_dead_letters)
+
+        if plan.request.mode == REWIND:
+            return self._rewind(plan, ending, attempt, by, say).run(fill)
+        return fill(attempt)
+
+    def abort(self, replay_id: str, *, by: str, say: Say = _unsaid, stop: threading.Event | None = None) -> RunRecord:
+        """End a rewind that is under way: its group goes on live. Raises `ReplayRefused` where it is not under way."""
+        plan, ending = self._records.plan(replay_id), stop or threading.Event()
+        return self._rewind(plan, ending, self._bounded(plan, Pace(), ending), by, say).abort()
+
+    def rewind_of(self, dataset: str) -> RewindState | None:
+        """The rewind that has a dataset's group, or had it last."""
+        return self._states.find(dataset)
 
     def summary(self, replay_id: str) -> ReplaySummary:
         """A replay with its attempts."""

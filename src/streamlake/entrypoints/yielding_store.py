@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from streamlake.domain.model.parts import parse_part_name
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.object_store import ObjectInfo, ObjectStore
 
@@ -16,8 +15,9 @@ SHORTEST_PAUSE_S = 0.2
 
 
 class YieldingStore(ObjectStore):
-    """A store whose `create` waits until its prefix has rested, since the last part made there, as long as making that
-    one took, and at least `SHORTEST_PAUSE_S`. `wait` is told how long in seconds; it may return early."""
+    """A store whose `create` of a replay's part waits until the prefix has rested, since the last one made there, as
+    long as making that took, and at least `SHORTEST_PAUSE_S`. Nothing else waits. `wait` is told how
+    long in seconds; it may return early."""
 
     def __init__(self, store: ObjectStore, clock: Clock, wait: Callable[[float], object]) -> None:
         self._store = store
@@ -28,7 +28,7 @@ class YieldingStore(ObjectStore):
     def create(
         self, name: str, body: bytes, *, content_type: str, metadata: Mapping[str, str], crc32c: str | None = None
     ) -> ObjectInfo:
-        if parse_part_name(name) is None:
+        if metadata.get("kind") != "replay":
             return self._store.create(name, body, content_type=content_type, metadata=metadata, crc32c=crc32c)
         prefix = name.rpartition("/")[0]
         pause = self._rested.get(prefix, 0.0) - self._clock.monotonic()

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from dependency_injector import providers
 
 from streamlake.domain.model.replay_plans import ReplayPlan, ReplayRequest
 from streamlake.domain.model.selections import Selection
+from streamlake.entrypoints.bounded_replay import BoundedRun
 from streamlake.entrypoints.container import EVENT_LOGS, OBJECT_STORES, Container
 from streamlake.entrypoints.replay_flow import Pace
 from streamlake.entrypoints.settings import LandingSettings, Settings
@@ -30,6 +31,9 @@ GIVEN: dict[str, Any] = {
     "plan": ReplayPlan(ReplayRequest("again", "orders", Selection()), "topic-id", (), 0, False, "somebody", "now"),
     "pace": Pace(),
     "stop": threading.Event(),
+    "by": "somebody",
+    "say": print,
+    "fill": cast(BoundedRun, None),
 }
 """What callers give: the provider has the rest."""
 

@@ -1,7 +1,10 @@
 """Replay plans: what is read again, from where to where, decided once and stored before anything runs.
 
-ops/replays/<id>.json                  the plan, create-only
-ops/replays/<id>/run-0001.json ...     what became of each attempt to carry it out
+    ops/replays/<id>.json                  the plan, create-only
+    ops/replays/<id>/run-0001.json ...     what became of each attempt to carry it out
+    ops/rewind/<dataset>.json              which rewind has the dataset's group, and how far it is: compare-and-swap
+
+Nothing of it is ever deleted.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streamlake.domain.errors import DataFault
 from streamlake.domain.model.contracts import Contract
@@ -156,10 +156,21 @@ class Snapshot:
         }
 
 
-def commit_metadata(topic_id: str, recent: Recent = NOTHING_RECENT) -> str:
-    """What is committed beside a live position: whose offsets these are, and the recent letters if there are any. A
-    plain reset by an operator wipes it."""
-    told: dict[str, object] = {"v": COMMIT_VERSION, "topic_id": topic_id, "replay": None}
+@dataclass(frozen=True, slots=True)
+class ReplayBlock:
+    """What commits carry while a partition is rewound: below `until` it lands for this replay, then it goes on live at
+    `resume`."""
+
+    replay_id: str
+    until: int
+    resume: int
+
+
+def commit_metadata(topic_id: str, recent: Recent = NOTHING_RECENT, replay: ReplayBlock | None = None) -> str:
+    """What is committed beside a position: whose offsets these are, the recent letters if there are any, and the replay
+    if it is of one. A plain reset by an operator wipes it."""
+    block = None if replay is None else {"id": replay.replay_id, "until": replay.until, "resume": replay.resume}
+    told: dict[str, object] = {"v": COMMIT_VERSION, "topic_id": topic_id, "replay": block}
     if recent[0]:
         told["recent"] = recent
     return json.dumps(told, separators=(",", ":"))
@@ -176,11 +187,29 @@ def committed_recent(metadata: str) -> Recent:
 
 def committed_topic_id(metadata: str) -> str | None:
     """The topic id in a commit's metadata; None where somebody else's tool made the commit."""
+    topic_id = _told(metadata).get("topic_id")
+    return topic_id if isinstance(topic_id, str) else None
+
+
+def committed_replay(metadata: str) -> ReplayBlock | None:
+    """The replay in a commit's metadata; None where the position is a live one. Raises ValueError for half a block."""
+    block = _told(metadata).get("replay")
+    if block is None:
+        return None
+    try:
+        replay_id, until, resume = block["id"], block["until"], block["resume"]
+    except (KeyError, TypeError):
+        raise ValueError("commit metadata: replay must have id, until and resume") from None
+    if not (isinstance(replay_id, str) and isinstance(until, int) and isinstance(resume, int)):
+        raise ValueError(  # noqa: TRY004 - the text was wrong, not our caller
+            "commit metadata: replay must have id, until and resume"
+        )
+    return ReplayBlock(replay_id, until, resume)
+
+
+def _told(metadata: str) -> dict[str, Any]:
     try:
         told = json.loads(metadata)
     except ValueError:
-        return None
-    if not isinstance(told, dict) or told.get("v") != COMMIT_VERSION:
-        return None
-    topic_id = told.get("topic_id")
-    return topic_id if isinstance(topic_id, str) else None
+        return {}
+    return told if isinstance(told, dict) and told.get("v") == COMMIT_VERSION else {}

@@ -1,13 +1,15 @@
 """`streamlake.control`: what operators and consumers have decided about partitions, so that it survives restarts.
 
-One compacted topic of one partition. Key `<dataset>/<partition>`; the last value counts. No topic, or no value, means
-running.
+One compacted topic of one partition. Key `<dataset>/<partition>` for a decision, `<dataset>/stop` for the order to
+stand by; the last value counts. No topic, or no value, means running.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from streamlake.domain.errors import StreamLakeError
 from streamlake.domain.model.positions import TopicPartition
@@ -17,8 +19,10 @@ from streamlake.domain.ports.event_log import LogAdmin, LogReader, LogWriter
 CONTROL_TOPIC = "streamlake.control"
 HALTED = "halted"
 RUNNING = "running"
+STOPPED = "stopped"
 
 _VERSION = 1
+_STOP = "stop"
 _LANE = TopicPartition(CONTROL_TOPIC, 0)
 
 
@@ -37,6 +41,16 @@ class Decision:
     """What the circuit breaker had counted up to this position is forgotten."""
 
 
+@dataclass(frozen=True, slots=True)
+class StopOrder:
+    """A dataset's consumers stand by for a rewind: a lease. Past `until_ms` it is as if it had never been given."""
+
+    replay_id: str
+    until_ms: int
+    by: str
+    at: str
+
+
 class Control:
     """Reads and writes decisions. Safe for several threads."""
 
@@ -47,19 +61,38 @@ class Control:
 
     def decisions(self, dataset: str) -> dict[int, Decision]:
         """Partition -> the decision in force. Raises the log's errors."""
-        if CONTROL_TOPIC not in self._admin.topics([CONTROL_TOPIC]):
-            return {}
-        marks = self._admin.watermarks([_LANE])[_LANE]
         found: dict[int, Decision] = {}
-        for batch in self._reader.read(_LANE, marks.low, marks.high):
-            for key, value in zip(batch.keys, batch.values, strict=True):
-                name, _, number = (key or b"").decode(errors="replace").partition("/")
-                if name == dataset and number.isdecimal():
-                    decision = _read(value)
-                    found.pop(int(number), None)
-                    if decision is not None:
-                        found[int(number)] = decision
+        for number, value in self._entries(dataset):
+            if number.isdecimal():
+                decision = _read(value)
+                found.pop(int(number), None)
+                if decision is not None:
+                    found[int(number)] = decision
         return found
+
+    def stop_order(self, dataset: str) -> StopOrder | None:
+        """The order to stand by that was given last, expired or not; None where there is none, or it was taken back.
+        Raises the log's errors."""
+        found = None
+        for name, value in self._entries(dataset):
+            if name == _STOP:
+                found = _read_stop(value)
+        return found
+
+    def end(self) -> int:
+        """Where the topic ends: while that stays the same, so does all that it says. Raises the log's errors."""
+        if CONTROL_TOPIC not in self._admin.topics([CONTROL_TOPIC]):
+            return 0
+        return self._admin.watermarks([_LANE])[_LANE].high
+
+    def stop(self, dataset: str, order: StopOrder, now_ms: int) -> None:
+        """Tell a dataset's consumers to stand by; acknowledged when this returns. Raises what says why it is not."""
+        told = {"state": STOPPED, "replay_id": order.replay_id, "until_ms": order.until_ms}
+        self._append(dataset, _STOP, {"v": _VERSION, **told, "by": order.by, "at": order.at}, now_ms)
+
+    def go_on(self, dataset: str, by: str, at: str, now_ms: int) -> None:
+        """Take the order to stand by back."""
+        self._append(dataset, _STOP, {"v": _VERSION, "state": RUNNING, "by": by, "at": at}, now_ms)
 
     def decide(self, dataset: str, partition: int, decision: Decision, now_ms: int) -> None:
         """Put a decision in force; acknowledged when this returns. Raises what says why it is not."""
@@ -73,19 +106,42 @@ class Control:
             "tolerate_below": decision.tolerate_below,
             "counted_from": decision.counted_from,
         }
-        key = f"{dataset}/{partition}".encode()
-        record = OutgoingRecord(CONTROL_TOPIC, key, json.dumps(told).encode(), (), now_ms, 0)
+        self._append(dataset, str(partition), told, now_ms)
+
+    def _append(self, dataset: str, name: str, told: Mapping[str, object], now_ms: int) -> None:
+        record = OutgoingRecord(CONTROL_TOPIC, f"{dataset}/{name}".encode(), json.dumps(told).encode(), (), now_ms, 0)
         [outcome] = self._writer.append_and_wait([record])
         if isinstance(outcome, StreamLakeError):
             raise outcome
 
+    def _entries(self, dataset: str) -> Iterator[tuple[str, bytes | None]]:
+        """What is said of a dataset, oldest first."""
+        if CONTROL_TOPIC not in self._admin.topics([CONTROL_TOPIC]):
+            return
+        marks = self._admin.watermarks([_LANE])[_LANE]
+        for batch in self._reader.read(_LANE, marks.low, marks.high):
+            for key, value in zip(batch.keys, batch.values, strict=True):
+                owner, _, name = (key or b"").decode(errors="replace").partition("/")
+                if owner == dataset:
+                    yield name, value
+
 
 def _read(value: bytes | None) -> Decision | None:
     """A decision; None for a tombstone, and for one of another version, which only its own version obeys."""
+    told = _told(value)
+    return Decision(**{name: told[name] for name in Decision.__slots__ if name in told}) if told else None
+
+
+def _read_stop(value: bytes | None) -> StopOrder | None:
+    told = _told(value)
+    if told.get("state") != STOPPED:
+        return None
+    return StopOrder(told["replay_id"], told["until_ms"], told["by"], told["at"])
+
+
+def _told(value: bytes | None) -> dict[str, Any]:
     try:
         told = json.loads(value or b"null")
     except ValueError:
-        return None
-    if not isinstance(told, dict) or told.get("v") != _VERSION:
-        return None
-    return Decision(**{name: told[name] for name in Decision.__slots__ if name in told})
+        return {}
+    return told if isinstance(told, dict) and told.get("v") == _VERSION else {}

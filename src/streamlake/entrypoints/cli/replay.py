@@ -13,7 +13,14 @@ from typing import Any
 
 import click
 
-from streamlake.domain.model.replay_plans import ReplayPlan, ReplayRequest, backfill_id, check_replay_id
+from streamlake.domain.model.replay_plans import (
+    BOUNDED,
+    REWIND,
+    ReplayPlan,
+    ReplayRequest,
+    backfill_id,
+    check_replay_id,
+)
 from streamlake.domain.model.selections import OffsetRange, Selection, parse_dates, parse_moment, parse_offsets
 from streamlake.domain.use_cases.replay_records import COMPLETE, FAILED, RunRecord
 from streamlake.entrypoints.cli.replay_progress import ReplayBar
@@ -78,14 +85,16 @@ def plan(dataset: str, accept_gap: bool, as_json: bool, **chosen: Any) -> None:
 @replay.command()
 @selecting
 @running
+@click.option("--rewind", is_flag=True, help="Let the dataset's own consumers land it: they stop, go back, and return.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
-def run(dataset: str, as_json: bool, dry_run: bool, accept_gap: bool, **chosen: Any) -> None:
+def run(dataset: str, as_json: bool, rewind: bool, dry_run: bool, accept_gap: bool, **chosen: Any) -> None:
     """Plan a replay, store the plan, and carry it out beside live landing.
 
     The same id again carries out the stored plan, and adds only what is missing. Exit 1 where it is not complete.
     """
     ways = {name: chosen.pop(name) for name in ("rate", "max_live_lag", "accept_dead_letters")}
-    _run_requests([_request(dataset, **chosen)], as_json, dry_run, accept_gap, **ways)
+    mode = REWIND if rewind else BOUNDED
+    _run_requests([_request(dataset, mode=mode, **chosen)], as_json, dry_run, accept_gap, **ways)
 
 
 @replay.command()
@@ -97,6 +106,21 @@ def resume(replay_id: str, as_json: bool, accept_gap: bool, **ways: Any) -> None
         stored = container.replay().summary(_checked(replay_id)).plan
         outcomes = _carry_out(container, [stored], as_json, accept_gap, **ways)
     _finish([stored], outcomes, as_json)
+
+
+@replay.command()
+@click.argument("replay_id")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def abort(replay_id: str, as_json: bool) -> None:
+    """End the rewind REPLAY_ID: its group goes on live where it was, and what has landed stays."""
+    with wired(quiet=True) as container, _stopped_by_signals() as stop, ReplayBar(replay_id, show=not as_json) as bar:
+        outcome = container.replay().abort(_checked(replay_id), by=getpass.getuser(), say=bar.say, stop=stop)
+        container.writer().close(5)
+    if as_json:
+        click.echo(json.dumps(outcome.to_json()))
+    else:
+        click.echo(f"{outcome.replay_id}: {outcome.state}: {outcome.reason}")
+    raise click.exceptions.Exit(3 if outcome.state == FAILED else 0)
 
 
 @replay.command()
@@ -178,6 +202,7 @@ def _carry_out(
                     each.replay_id,
                     by=getpass.getuser(),
                     tell=bar.update,
+                    say=bar.say,
                     pace=Pace(rate, max_live_lag),
                     accept_gap=accept_gap,
                     accept_dead_letters=accept_dead_letters,
@@ -235,6 +260,7 @@ def _request(
     dates: Sequence[str],
     everything: bool,
     replay_id: str | None,
+    mode: str = BOUNDED,
 ) -> ReplayRequest:
     if not (offsets or partitions or since or to or dates or everything):
         raise click.UsageError("say what to replay: --offsets, --partition, --from, --to, --date, or --all")
@@ -250,7 +276,7 @@ def _request(
             None if to is None else parse_moment(to),
             tuple(sorted({date for text in dates for date in parse_dates(text)})),
         )
-        return ReplayRequest(replay_id or f"replay-{secrets.token_hex(4)}", dataset, selection)
+        return ReplayRequest(replay_id or f"replay-{secrets.token_hex(4)}", dataset, selection, mode)
 
 
 def _checked(replay_id: str) -> str:

@@ -33,6 +33,10 @@ class ReplayBar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def say(self, text: str) -> None:
+        """Show a line of text."""
+        self._progress.update(self._task, told=text)
+
     def update(self, now: ReplayProgress) -> None:
         """Show this."""
         elapsed = self._progress.tasks[0].elapsed or 0

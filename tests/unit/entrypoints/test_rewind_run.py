@@ -1,0 +1,288 @@
+"""Rewinds, whole, on the embedded log and store: with a consumer in this process, interrupted after every deed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.entrypoints.lake import BAD, DATASET, RAW, STAMPS, Lake, places
+
+from streamlake.domain.errors import GroupActive, ReplayRefused
+from streamlake.domain.model.contracts import consumer_group
+from streamlake.domain.model.positions import Position, TopicPartition
+from streamlake.domain.model.replay_plans import REWIND, ReplayRequest
+from streamlake.domain.model.selections import Selection
+from streamlake.domain.model.snapshots import commit_metadata, committed_replay
+from streamlake.domain.use_cases.control import Control
+from streamlake.domain.use_cases.provision_topics import ProvisionTopics
+from streamlake.domain.use_cases.replay_records import ABORTED, COMPLETE, FAILED, Counts, RunRecord
+from streamlake.domain.use_cases.rewind import Rewind, RewindStates
+from streamlake.entrypoints import rewind_run
+from streamlake.entrypoints.consumer_daemon import DatasetConsumer
+
+GROUP = consumer_group(DATASET)
+LANES = [TopicPartition(RAW, n) for n in range(2)]
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """Three hundred records, all landed and committed, and a control topic."""
+    monkeypatch.setattr(rewind_run, "ALONE_S", 0.0)
+    monkeypatch.setattr(rewind_run, "POLL_S", 0.02)
+    made = Lake(tmp_path, memory=False, max_age_s=0.2)
+    provision: ProvisionTopics = made.container.provision()
+    provision.apply(provision.plan())
+    made.put(0, STAMPS[:200], {7: BAD})
+    made.put(1, STAMPS[:100])
+    made.land_live()
+    live = {lane: Position(end, commit_metadata(made.topic_id)) for lane, end in zip(LANES, (200, 100), strict=True)}
+    made.admin.alter_group_offsets(GROUP, live)
+    return made
+
+
+def stored(lake: Lake, replay_id: str, selection: Selection = Selection({0: (5, 150)})) -> None:  # noqa: B008 - frozen
+    request = ReplayRequest(replay_id, DATASET, selection, REWIND)
+    [plan] = lake.container.replay().plan(DATASET, [request], by="test")
+    lake.container.replay().store(plan)
+
+
+def run(lake: Lake, replay_id: str) -> RunRecord:
+    return lake.container.replay().run(replay_id, by="test")
+
+
+def held(lake: Lake) -> str | None:
+    """The rewind that has the group."""
+    state = lake.container.replay().rewind_of(DATASET)
+    return state.replay_id if state is not None and state.held else None
+
+
+def committed(lake: Lake) -> dict[int, Position]:
+    return {lane.partition: at for lane, at in lake.admin.group_offsets(GROUP, LANES).items()}
+
+
+@contextmanager
+def consuming(lake: Lake) -> Iterator[DatasetConsumer]:
+    """A consumer of the dataset, with a watcher that looks often."""
+    consumer = lake.container.consumer(DATASET)
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.05):
+            consumer.watch(lake.topic_id, {}, [])
+
+    threads = [threading.Thread(target=consumer.run, args=(stop,)), threading.Thread(target=watch)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield consumer
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.02)
+
+
+def test_consumers_land_the_range_and_go_on_where_they_were(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewind_run, "ALONE_S", 30.0)
+    before = lake.parts()
+    stored(lake, "r")
+    with consuming(lake) as consumer:
+        wait_for(lambda: len(consumer.owned) == 2)
+        outcome = run(lake, "r")
+        lake.put(0, STAMPS[:50])
+        wait_for(lambda: committed(lake)[0].offset == 250)
+    assert (outcome.state, outcome.counts) == (COMPLETE, Counts(145, 144, 1))
+    assert lake.rows("r") == places((0, [n for n in range(5, 150) if n != 7]))
+    assert lake.rows() == places((0, [n for n in range(250) if n != 7]), (1, range(100)))
+    assert (lake.letters(), lake.letters("r")) == ([(0, 7)], [(0, 7)])
+    assert lake.parts().items() >= before.items()
+    assert committed(lake)[0] == Position(250, commit_metadata(lake.topic_id))
+    made = [p.info.writer for p in lake.container.raw_zone(DATASET).parts() if p.info.replay_id == "r"]
+    assert made
+
+
+def test_without_consumers_it_is_filled_from_here_and_the_group_is_put_back(lake: Lake) -> None:
+    stored(lake, "r")
+    before = committed(lake)
+    assert run(lake, "r").counts == Counts(145, 144, 1)
+    assert committed(lake) == before
+    parts = lake.parts()
+    assert run(lake, "r").state == COMPLETE
+    assert lake.parts() == parts
+
+
+def test_while_it_is_stopped_a_consumer_is_not_ready_and_says_why(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(lake, "r")
+    seen: list[list[str]] = []
+    with consuming(lake) as consumer:
+        wait_for(lambda: len(consumer.owned) == 2)
+        reset = Rewind.reset
+
+        def look_first(*arguments: Any) -> bool:
+            seen.append(consumer.troubles)
+            return reset(*arguments)
+
+        monkeypatch.setattr(Rewind, "reset", look_first)
+        assert run(lake, "r").state == COMPLETE
+        wait_for(lambda: len(consumer.owned) == 2)
+        assert consumer.troubles == []
+    assert "orders: stopped for the rewind r by test since" in seen[0][0]
+
+
+def test_members_that_do_not_leave_are_named_and_the_next_rewind_may_begin(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rewind_run, "EMPTY_S", 0.3)
+    stored(lake, "r")
+    member = lake.container.event_log().subscriber().subscribe(GROUP, [RAW], _Silent())
+    try:
+        member.poll(1, 0.0)
+        outcome = run(lake, "r")
+        assert outcome.state == FAILED
+        assert outcome.reason.startswith("GroupActive: orders: did not leave")
+        assert lake.container.control().stop_order(DATASET) is None, "the order is taken back"
+        assert held(lake) is None
+    finally:
+        member.close()
+
+
+class _Silent:
+    def assigned(self, partitions: object) -> dict[TopicPartition, int]:
+        return {}
+
+    def revoked(self, partitions: object) -> None: ...
+
+    def lost(self, partitions: object) -> None: ...
+
+    def failed(self, partition: object, fault: object) -> None: ...
+
+
+class Crash(BaseException):
+    """kill -9, as far as a thread can have it."""
+
+
+DEEDS = [
+    (RewindStates, "move"),
+    (Control, "stop"),
+    (Control, "go_on"),
+    (Rewind, "reset"),
+    (Rewind, "put_back"),
+    (Rewind, "blocks"),
+]
+
+
+class Crashing:
+    """Ends the process before or after its nth deed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, nth: int, *, after: bool) -> None:
+        self.crashed = False
+        self._left = nth
+        self._after = after
+        for owner, name in DEEDS:
+            monkeypatch.setattr(owner, name, self._wrapped(getattr(owner, name)))
+
+    def _wrapped(self, deed: Callable[..., Any]) -> Callable[..., Any]:
+        def crashing(*arguments: Any, **named: Any) -> Any:
+            self._left -= 1
+            dying = self._left == 0
+            if dying and not self._after:
+                self.crashed = True
+                raise Crash
+            done = deed(*arguments, **named)
+            if dying:
+                self.crashed = True
+                raise Crash
+            return done
+
+        return crashing
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("end", ["resume", "abort"])
+def test_interrupted_at_any_deed_it_can_be_completed_or_aborted(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, after: bool, end: str
+) -> None:
+    crashes = 0
+    for nth in range(1, 20):
+        replay_id = f"r{nth}"
+        stored(lake, replay_id)
+        before = committed(lake)
+        with monkeypatch.context() as patched:
+            crashing = Crashing(patched, nth, after=after)
+            try:
+                run(lake, replay_id)
+            except Crash:
+                crashes += 1
+        if not crashing.crashed:
+            break
+        if end == "resume":
+            assert run(lake, replay_id).state == COMPLETE
+            assert lake.rows(replay_id) == places((0, [n for n in range(5, 150) if n != 7]))
+        else:
+            if held(lake) == replay_id:
+                assert lake.container.replay().abort(replay_id, by="test").state == ABORTED
+        assert committed(lake) == before
+        assert held(lake) is None
+    assert crashes >= 7
+
+
+def test_another_rewind_of_the_dataset_is_refused_until_the_first_has_ended(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(lake, "first")
+    stored(lake, "second")
+    with monkeypatch.context() as patched:
+        crashing = Crashing(patched, 4, after=True)
+        with pytest.raises(Crash):
+            run(lake, "first")
+    assert crashing.crashed
+    with pytest.raises(ReplayRefused, match="is being rewound for replay first"):
+        run(lake, "second")
+    assert lake.container.replay().abort("first", by="test").state == ABORTED
+    assert run(lake, "second").state == COMPLETE
+
+
+def test_an_abort_where_nothing_is_under_way_is_refused(lake: Lake) -> None:
+    stored(lake, "r")
+    with pytest.raises(ReplayRefused, match="nothing to abort"):
+        lake.container.replay().abort("r", by="test")
+
+
+def test_a_consumer_that_finds_a_block_without_a_plan_halts(lake: Lake) -> None:
+    forged = commit_metadata(lake.topic_id).replace("null", '{"id":"nobody","until":50,"resume":200}')
+    assert committed_replay(forged) is not None
+    lake.admin.alter_group_offsets(GROUP, {LANES[0]: Position(5, forged)})
+    with consuming(lake) as consumer:
+        wait_for(lambda: consumer.halted)
+        assert "nobody: there is no such replay" in consumer.halted[LANES[0]]
+    assert committed(lake)[0].offset == 5
+
+
+def test_a_stale_commit_takes_nothing_away(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody moves the group on in the middle: what consumers do not land then is filled from storage's account."""
+    stored(lake, "r")
+
+    def meddle(text: str) -> None:
+        if "offsets of" in text:
+            lake.admin.alter_group_offsets(GROUP, {LANES[0]: Position(200, commit_metadata(lake.topic_id))})
+
+    outcome = lake.container.replay().run("r", by="test", say=meddle)
+    assert (outcome.state, outcome.counts) == (COMPLETE, Counts(145, 144, 1))
+
+
+def test_a_group_with_members_is_not_altered(lake: Lake) -> None:
+    with consuming(lake) as consumer:
+        wait_for(lambda: len(consumer.owned) == 2)
+        with pytest.raises(GroupActive):
+            lake.admin.alter_group_offsets(GROUP, {LANES[0]: Position(0)})
