@@ -46,7 +46,8 @@ def world(kafka_service: KafkaService, gcs_service: GcsService, tmp_path: Path) 
         "STREAMLAKE_EVENT_LOG": f"kafka://{kafka_service.bootstrap}",
         "STREAMLAKE_OBJECT_STORE": f"gs://{dataset}",
         "STORAGE_EMULATOR_HOST": gcs_service.endpoint,
-        "STREAMLAKE_KAFKA__SESSION_TIMEOUT_MS": "3000",
+        "STREAMLAKE_KAFKA__SESSION_TIMEOUT_MS": "6000",
+        "STREAMLAKE_KAFKA__HEARTBEAT_INTERVAL_MS": "500",
         "STREAMLAKE_LANDING__MAX_AGE_S": "1",
         "STREAMLAKE_LANDING__MAX_RECORDS": "500",
     }

@@ -16,6 +16,7 @@ from streamlake.domain.use_cases.audit_reports import AuditReports
 from streamlake.domain.use_cases.control import HALTED, Control
 from streamlake.domain.use_cases.replay_records import COMPLETE, FAILED, RUNNING, ReplayRecords
 from streamlake.domain.use_cases.reports import DatedReports
+from streamlake.domain.use_cases.rewind import RELEASED
 from streamlake.domain.use_cases.start_positions import Gap, StartPositions
 
 REWIND = "ops/rewind/"
@@ -113,7 +114,8 @@ class Status:
         except ValueError:
             return "unreadable"
         held = told.get("replay_id") if isinstance(told, Mapping) else "unreadable"
-        return None if held is None else str(held)
+        released = isinstance(told, Mapping) and told.get("state") == RELEASED
+        return None if held is None or released else str(held)
 
 
 def _stopped(
