@@ -11,6 +11,12 @@ from streamlake.entrypoints import airflow_callables as streamlake
 
 PARAMS = {
     "datasets": Param(None, type=["null", "array"], items={"type": "string"}, description="Empty: every dataset."),
+    "date": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        description="The day to sum up (YYYY-MM-DD, UTC). Empty: the day before the run. The audit is of all days.",
+    ),
     "deep": Param(
         False, type="boolean", description="Read every body and compare each row with Kafka. Costs as much as a replay."
     ),
@@ -37,11 +43,18 @@ def streamlake_audit() -> None:
         return streamlake.audit_dataset(item)
 
     @task(multiple_outputs=False, trigger_rule=TriggerRule.ALL_DONE)
-    def report(work: list[dict[str, Any]] | None, outcomes: Any) -> dict[str, Any]:
-        return streamlake.report_audits(work, list(outcomes[:]))
+    def summary(**context: Any) -> dict[str, Any]:
+        return streamlake.summarize_day(context["params"], context["dag_run"].run_after.isoformat())
+
+    @task(multiple_outputs=False, trigger_rule=TriggerRule.ALL_DONE)
+    def report(work: list[dict[str, Any]] | None, outcomes: Any, summary: dict[str, Any] | None) -> dict[str, Any]:
+        return streamlake.report_audits(work, list(outcomes[:]), summary)
 
     work = datasets()
-    report(work, audit.expand(item=work))
+    audited = audit.expand(item=work)
+    summed_up = summary()
+    audited >> summed_up
+    report(work, audited, summed_up)
 
 
 streamlake_audit()

@@ -43,4 +43,6 @@ def test_letters_are_counted_then_redriven_once_when_somebody_approves(lake: Any
     assert (len(seen.log), len(seen.landed), len(seen.letters)) == (26, 23, 3)
     audited = run("streamlake_audit", {})
     assert audited.state == "success"
-    assert [each["verdict"] for each in audited.returned("report")["audits"]] == ["clean"]
+    told = audited.returned("report")
+    assert [each["verdict"] for each in told["audits"]] == ["clean"]
+    assert told["summary"]["report"] in {found.name for found in lake.store.list("ops/summary/")}

@@ -5,7 +5,7 @@ what an interrupted one sent. None of them consumes for ever, and none lands liv
 a DAG file is parsed, so it imports no client library; it works without Airflow, too.
 """
 
-from streamlake.entrypoints.airflow_callables.audits import audit_dataset, audits_of, report_audits
+from streamlake.entrypoints.airflow_callables.audits import audit_dataset, audits_of, report_audits, summarize_day
 from streamlake.entrypoints.airflow_callables.gates import approval, default_args
 from streamlake.entrypoints.airflow_callables.letters import (
     inspect_letters,
@@ -38,4 +38,5 @@ __all__ = [
     "report_qualities",
     "report_replays",
     "run_replay",
+    "summarize_day",
 ]

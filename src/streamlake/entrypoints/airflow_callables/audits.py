@@ -1,4 +1,4 @@
-"""The daily proof: every dataset's offsets against its parts and letters."""
+"""The daily proof: every dataset's offsets against its parts and letters; and what the day before was like."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamlake.domain.model.audit_report import Scope
+from streamlake.domain.model.day_summary import SUMMARY_VERSION, DaySummary
 from streamlake.domain.model.times import rfc3339
 from streamlake.entrypoints.airflow_callables.connected import connected, known
 from streamlake.entrypoints.airflow_callables.params import AuditParams, checked
@@ -45,11 +46,28 @@ def audit_dataset(item: Mapping[str, Any]) -> Json:
     }
 
 
-def report_audits(work: Sequence[Json] | None, outcomes: Sequence[Mapping[str, Any]]) -> Json:
-    """All verdicts. Raises `RunFailed` where an audit did not finish, or found something."""
-    finished("audit", work, list(map(dict, outcomes)))
+def summarize_day(params: Mapping[str, Any], run_after: str) -> Json:
+    """Sum up the day asked for, else the one before the run was due, and keep that under `ops/summary/`.
+
+    `{"date", "report": name, "text": Markdown}`. Raises `RunFailed`, `UnknownDataset`.
+    """
+    wanted = checked(AuditParams, params)
+    date, names = wanted.day(run_after), known(wanted.datasets)
+    with connected() as container:
+        days = [container.summarize().of(name, date) for name in names]
+        told = DaySummary(SUMMARY_VERSION, date, rfc3339(container.clock().now()), days)
+        name = container.summaries().keep(told)
+    return {"date": date, "report": name, "text": told.to_markdown()}
+
+
+def report_audits(work: Sequence[Json] | None, outcomes: Sequence[Json], summary: Mapping[str, Any] | None) -> Json:
+    """All verdicts, and the day. Raises `RunFailed` where an audit or the summary did not finish, or one found
+    something."""
+    finished("audit", work, outcomes)
     wrong = [each for each in outcomes if each["verdict"] == "findings"]
     if wrong:
         told = "; ".join(f"{each['dataset']}: {each['finding_count']} findings, {each['report']}" for each in wrong)
         raise RunFailed(f"audit: {told}")
-    return {"audits": list(outcomes)}
+    if summary is None:
+        raise RunFailed("summary: it could not be made; the task summary says why")
+    return {"audits": list(outcomes), "summary": dict(summary)}
