@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 
 
 def delete(lake: Any, name: str) -> None:
@@ -42,3 +44,19 @@ def test_an_unknown_key_or_dataset_is_refused_by_the_first_task(lake: Any, run: 
         ended = run("streamlake_audit", conf)
         assert (ended.state, ended.tasks["datasets", -1]) == ("failed", "failed")
         assert ended.tries["datasets", -1] == 1
+
+
+def test_a_connection_overrides_the_environment(
+    lake: Any, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.produce(5)
+    lake.land()
+    wanted = {name: lake.environment[name] for name in ("STREAMLAKE_EVENT_LOG", "STREAMLAKE_OBJECT_STORE")}
+    for name in wanted:
+        monkeypatch.setenv(name, "nonsense")
+    assert run("streamlake_audit", {}).state == "failed"
+    monkeypatch.setenv("AIRFLOW_CONN_STREAMLAKE", json.dumps({"conn_type": "generic", "extra": wanted}))
+    assert run("streamlake_audit", {}).state == "success"
+    refused = json.dumps({"conn_type": "generic", "extra": {"PATH": "somewhere"}})
+    monkeypatch.setenv("AIRFLOW_CONN_STREAMLAKE", refused)
+    assert run("streamlake_audit", {}).state == "failed"

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tests.integration.system import wait_until
+
 from streamlake.domain.errors import StoreUnavailable
 
 APPROVED = {"chosen_options": ["Approve"], "responded_by_user": {"id": "1", "name": "somebody"}}
@@ -78,6 +80,25 @@ def test_a_range_is_replayed_once_however_often_it_is_tried(lake: Any, run: Call
 
     audited = run("streamlake_audit", {"deep": True})
     assert audited.state == "success"
+
+
+def test_a_rewind_is_written_by_the_consumers_which_then_go_on(lake: Any, run: Callable[..., Any]) -> None:
+    lake.produce(30)
+    lake.land()
+    live = lake.rows()
+    consumer = lake.consumer("rewinding")
+    wait_until("it is a member", lake.members)
+    conf = {"dataset": lake.dataset, "offsets": [str(partition) for partition in range(6)], "mode": "rewind"}
+
+    ended = run("streamlake_replay", conf | {"dry_run": False}, APPROVED)
+    assert ended.state == "success"
+    [done] = ended.returned("report")["replays"]
+    assert lake.rows(done["replay_id"]) == live
+
+    lake.produce(10)
+    wait_until("the new ones are committed", lake.all_committed)
+    assert consumer.terminate() == 0
+    assert len(lake.rows()) == len(live) + 10
 
 
 def test_days_are_replayed_side_by_side(lake: Any, run: Callable[..., Any]) -> None:
