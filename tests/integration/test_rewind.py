@@ -99,9 +99,9 @@ def rewound(world: World) -> list[str]:
     return [at.metadata for at in offsets.values() if committed_replay(at.metadata) is not None]
 
 
-def readiness(child: Child) -> str:
-    answer = child.get("/readyz")
-    return answer.text if answer else ""
+def answer(child: Child, path: str) -> str:
+    found = child.get(path)
+    return found.text if found is not None else ""
 
 
 def test_two_consumers_stop_land_the_range_and_go_on_live(world: World) -> None:
@@ -110,10 +110,9 @@ def test_two_consumers_stop_land_the_range_and_go_on_live(world: World) -> None:
     wait_until("everything has landed", world.all_committed)
     before = world.parts()
     command = start_rewind(world)
-    wait_until("readiness says so", lambda: "stopped for the rewind r" in readiness(consumers[0]))
-    metrics = consumers[0].get("/metrics")
-    assert metrics is not None
-    assert f'streamlake_stopped{{dataset="{world.dataset}"}} 1.0' in metrics.text
+    wait_until("readiness says so", lambda: "stopped for the rewind r" in answer(consumers[0], "/readyz"))
+    stopped = f'streamlake_stopped{{dataset="{world.dataset}"}} 1.0'
+    wait_until("metrics say so", lambda: stopped in answer(consumers[0], "/metrics"))
     assert command.process.wait(120) == 0, command.log.read_text()[-2000:]
     parts = world.parts()
     assert {name: parts[name] for name in before} == before
