@@ -827,6 +827,12 @@ class LogAdminContract:
         names = {log.create_topic(), log.create_topic()}
         assert names <= set(log.admin().topics())
 
+    def test_a_created_topic_is_there_as_soon_as_that_is_said(self, log: EventLogHarness) -> None:
+        for _ in range(10):
+            place = TopicPartition(log.create_topic(), 0)
+            assert place.topic in log.admin().topics([place.topic])
+            assert log.admin().watermarks([place]) == {place: Watermarks(0, 0)}
+
     def test_a_recreated_topic_is_another_topic_and_starts_again_at_zero(self, log: EventLogHarness) -> None:
         place = TopicPartition(log.create_topic(), 0)
         log.fill(place, 4)

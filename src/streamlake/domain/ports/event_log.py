@@ -176,8 +176,9 @@ class LogAdmin(Protocol):
 
     @abstractmethod
     def create_topic(self, spec: TopicSpec) -> bool:
-        """Create a topic; False where one of that name exists already (it is left as it is). Raises `SettingsInvalid`
-        for more replicas than there are brokers, or a configuration that cannot be."""
+        """Create a topic; False where one of that name exists already (it is left as it is). Once created, it can be
+        written and read: whoever serves it knows it. Raises `SettingsInvalid` for more replicas than there are brokers,
+        or a configuration that cannot be, and `LogUnavailable` where it is not served in time; it may be there then."""
 
     @abstractmethod
     def configure_topic(self, name: str, config: Mapping[str, str]) -> None:

@@ -36,7 +36,7 @@ from streamlake.adapters.event_log.kafka.errors import (
     translated,
 )
 from streamlake.adapters.event_log.kafka.records import place_of
-from streamlake.domain.errors import TopicMissing
+from streamlake.domain.errors import LogUnavailable, TopicMissing
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.ports.event_log import GroupInfo, LogAdmin, TopicInfo, TopicSpec
 
@@ -44,6 +44,7 @@ EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 REQUEST_S = 10.0
 RETRY_S = 0.2
+KNOWN_RETRY_S = 0.02
 STATES: Mapping[ConsumerGroupState, str] = {
     ConsumerGroupState.PREPARING_REBALANCING: "PreparingRebalance",
     ConsumerGroupState.COMPLETING_REBALANCING: "CompletingRebalance",
@@ -101,6 +102,7 @@ class KafkaAdmin(LogAdmin):
                 if e.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
                     return False
                 raise
+        self._wait_until_known(spec)
         return True
 
     def configure_topic(self, name: str, config: Mapping[str, str]) -> None:
@@ -202,6 +204,22 @@ class KafkaAdmin(LogAdmin):
                 self._insist_on_existence([partition])
             raise
         return offset
+
+    def _wait_until_known(self, spec: TopicSpec) -> None:
+        """KRaft's controller answers when the topic is in its log, and brokers hear of it some milliseconds later: with
+        three of them, one look in three came too early. So each leader is asked, and the one that `topics` asks; it
+        is still one attempt to our caller."""
+        places = [TopicPartition(spec.name, n) for n in range(spec.partitions)]
+        deadline = time.monotonic() + REQUEST_S
+        while True:
+            try:
+                self._offsets("offsets", dict.fromkeys(places, LATEST))
+                self._insist_on_existence(places)
+                return
+            except (TopicMissing, LogUnavailable) as e:
+                if time.monotonic() > deadline:
+                    raise LogUnavailable(f"{spec.name} was created, and its brokers do not know it yet: {e}") from e
+            time.sleep(KNOWN_RETRY_S)
 
     def _insist_on_existence(self, partitions: Iterable[TopicPartition]) -> None:
         topics = self.topics(sorted({p.topic for p in partitions}))

@@ -1,0 +1,41 @@
+"""What only several brokers can do to the event log: they do not hear of everything at the same time."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from tests.contracts.event_log import partitions_of, record, stored
+from tests.integration.conftest import missing
+from tests.services.kafka import ServiceUnavailable, kafka
+
+from streamlake.adapters.event_log.kafka import KafkaEventLog
+from streamlake.domain.model.positions import Watermarks
+from streamlake.domain.ports.event_log import TopicSpec
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture(scope="module")
+def log() -> Iterator[KafkaEventLog]:
+    """Three brokers of this module's own."""
+    with ExitStack() as services:
+        try:
+            service = services.enter_context(kafka(3, faults=True))
+        except ServiceUnavailable as e:
+            missing(str(e))
+        yield KafkaEventLog(service.bootstrap, {})
+
+
+def test_a_topic_is_known_to_the_leaders_of_its_partitions_when_it_is_said_to_be_created(log: KafkaEventLog) -> None:
+    """The controller says so before they know: of three brokers every fourth topic was missing when looked at."""
+    admin, writer = log.admin(), log.writer()
+    for _ in range(20):
+        places = partitions_of(uuid.uuid4().hex, 3)
+        assert admin.create_topic(TopicSpec(places[0].topic, 3, 3))
+        assert admin.watermarks(places) == dict.fromkeys(places, Watermarks(0, 0))
+        stored(writer.append_and_wait([record(place.topic, partition=place.partition) for place in places]))
+    writer.close(5)
+    admin.close()
