@@ -99,6 +99,30 @@ def test_without_a_dead_letter_topic_nothing_of_a_bad_snapshot_is_committed(
     assert len(verdict.letters) == 1
 
 
+def test_a_dead_letter_topic_too_small_even_for_a_truncated_letter_stops_commits_until_it_is_enlarged(
+    world: FaultyWorld,
+) -> None:
+    """The process lives and says which topic and what of it; `topics provision` mends it, and nothing is lost."""
+    topic = dlq_topic(world.dataset)
+    consumer = _consumer(world)
+    write(world, [good(f"before-{n}") for n in range(12)])
+    wait_until("everything is committed", world.all_committed)
+    before = world.committed()
+    world.admin.configure_topic(topic, {"max.message.bytes": "100"})
+    write(world, [b"{broken" + bytes(400_000), *(good(f"after-{n}") for n in range(11))])
+    wait_until("readiness names it", lambda: _says(consumer, "SettingsInvalid", topic, "max.message.bytes"), NOTICED_S)
+    alive = consumer.get("/livez")
+    assert alive is not None
+    assert alive.status_code == 200
+    assert world.committed() == before
+    assert world.cli("topics", "provision").returncode == 0
+    wait_until("everything is committed", world.all_committed, PROBE_S + 15)
+    wait_until("it is ready again", consumer.is_ready, 10)
+    verdict = world.observe()
+    assert verdict.faults() == {}
+    assert len(verdict.letters) == 1
+
+
 def test_an_operators_reset_reads_again_and_adds_nothing(world: FaultyWorld) -> None:
     """Offsets set to 0 by a foreign tool: honoured, told loudly, and what has landed stays as it is."""
     consumer = _consumer(world)
