@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ CONTROL_PLANE = Path(__file__).parents[1] / "control_plane.py"
 READY_S = 240
 STOPPED_S = 90
 FINISHED_S = 300
+ASKED_FOR_S = 8
+"""How long a person takes to answer, at least. Nothing that Airflow shows says when it is safe."""
 
 
 class Airflow:
@@ -93,13 +95,19 @@ def test_a_replay_is_triggered_approved_and_carried_out_over_rest(lake: Any, air
     asked = airflow.ask("GET", f"{task}/approval/-1/hitlDetails")
     assert f"| {len(chosen)} |" in asked["body"]
     assert not [name for name in lake.parts() if lake.rows(_replay_id(lake))], "nothing is done before the answer"
-    _settle(lambda: state("approval") == "awaiting_input")
-    airflow.ask("PATCH", f"{task}/approval/-1/hitlDetails", json={"chosen_options": ["Approve"], "params_input": {}})
 
     def ended() -> str:
         return str(airflow.ask("GET", f"{dag}/dagRuns/{run}")["state"])
 
-    wait_until("the run has ended", lambda: ended() in ("success", "failed"), FINISHED_S)
+    def answered_and_ended() -> bool:
+        # Airflow 3.3 loses an answer that comes before its executor has seen the task pause, and then asks again.
+        time.sleep(ASKED_FOR_S)
+        if not airflow.ask("GET", f"{task}/approval/-1/hitlDetails")["response_received"]:
+            answer = {"chosen_options": ["Approve"], "params_input": {}}
+            airflow.ask("PATCH", f"{task}/approval/-1/hitlDetails", json=answer)
+        return ended() in ("success", "failed")
+
+    wait_until("the run has ended", answered_and_ended, FINISHED_S)
     assert ended() == "success"
     assert lake.rows(_replay_id(lake)) == chosen
     assert lake.rows() == live
@@ -119,10 +127,3 @@ def _replay_id(lake: Any) -> str:
     """Of the one replay there is."""
     [plan] = [found.name for found in lake.store.list("ops/replays/") if found.name.count("/") == 2]
     return str(plan.rpartition("/")[2].removesuffix(".json"))
-
-
-def _settle(condition: Callable[[], bool], for_s: float = 4) -> None:
-    """Airflow 3.3 can fail a task that is answered as soon as it waits: it must have waited for a while."""
-    since = time.monotonic()
-    while time.monotonic() - since < for_s:
-        assert condition()
