@@ -76,7 +76,7 @@ def no_bootstrap(patches: Patches) -> None:
     def wrong(self: PartLog) -> None:
         self._known = True
 
-    patches.set(PartLog, "_bootstrap", wrong)
+    patches.set(PartLog, "bootstrap", wrong)
 
 
 @mutant("a bootstrap counts the parts but does not absorb their claims")
@@ -89,7 +89,7 @@ def bootstrap_without_claims(patches: Patches) -> None:
 
         return wrong
 
-    patches.wrap(PartLog, "_bootstrap", bootstrap)
+    patches.wrap(PartLog, "bootstrap", bootstrap)
 
 
 @mutant("parts are sorted as text: part-10000 before part-9999")
@@ -222,7 +222,7 @@ def coverage_shared_between_dates(patches: Patches) -> None:
 
             def made(date: str) -> PartLog:
                 log = make(date)
-                bootstrap = log._bootstrap
+                bootstrap = log.bootstrap
 
                 def share() -> None:
                     if not log._known:
@@ -232,7 +232,7 @@ def coverage_shared_between_dates(patches: Patches) -> None:
                                 shared.setdefault(replay_id, {}).setdefault(lane, Offsets()).update(offsets)
                     log._covered = shared
 
-                log._bootstrap = share  # type: ignore[method-assign]
+                log.bootstrap = share  # type: ignore[method-assign]
                 return log
 
             right(self, made)

@@ -248,7 +248,7 @@ class DatasetConsumer(SubscriptionListener):
     def _settle_one(self, done: Settled) -> None:
         self._in_flight.remove(done.snapshot)
         if done.fault is None:
-            self._to_commit.update(self._core.settled(done.snapshot))
+            self._settle_landed(done.snapshot)
             return
         # Nothing of this snapshot may be committed. Whose fault it is halts; the others are read again.
         sources = self._core.still_owned(done.snapshot)
@@ -265,6 +265,14 @@ class DatasetConsumer(SubscriptionListener):
         if done.fault.source in sources:
             self._halt([done.fault.source], done.fault)
             self._halts.to_record(done.fault.source, done.fault.topic_id, done.fault)
+
+    def _settle_landed(self, snapshot: Snapshot) -> None:
+        landed = self._core.settled(snapshot)
+        self._to_commit.update(landed)
+        for source in landed:
+            self._halts.landed(source)
+        for source, fault in self._core.halted(snapshot).items():
+            self._halt([source], fault)
 
     def _read_anew(self, sources: Sequence[TopicPartition], fault: OperatorFault) -> None:
         """The topic is not what it was: where these go on, if at all, is decided at once, and from the beginning."""
@@ -470,7 +478,7 @@ class DatasetConsumer(SubscriptionListener):
             self._subscription.resume([source])
         self._undecided.pop(source, None)
         self._attempts.pop(source, None)
-        self._halts.clear(source)
+        self._halts.started(source)
 
     def _start(self, source: TopicPartition, topic_id: str, decided: Start | Gap, committed: Position | None) -> None:
         if isinstance(decided, Gap):

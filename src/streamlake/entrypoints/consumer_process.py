@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -38,13 +40,20 @@ _log = structlog.get_logger("streamlake.consumer")
 class Loop:
     """One dataset's consumer on its thread: what it needs is waited for, then it polls until `stop`."""
 
-    def __init__(self, consumer: DatasetConsumer, check: Callable[[str], None], stop: threading.Event) -> None:
+    def __init__(
+        self,
+        consumer: DatasetConsumer,
+        check: Callable[[str], None],
+        stop: threading.Event,
+        on_end: Callable[[], None],
+    ) -> None:
         self.consumer = consumer
         self.died = False
         self.refused: OperatorFault | None = None
         """What an operator has to mend before it can start."""
         self._check = check
         self._stop = stop
+        self._on_end = on_end
         self._waits_for: str | None = "starting"
         self._thread = threading.Thread(target=self._run, name=f"poll-{consumer.dataset}", daemon=True)
 
@@ -72,12 +81,13 @@ class Loop:
     def _run(self) -> None:
         try:
             self._wait_for_the_world()
-            if not self._stop.is_set():
+            if self.refused is None and not self._stop.is_set():
                 self.consumer.run(self._stop)
         except Exception:  # noqa: BLE001 - the last line of an entrypoint: say what killed the loop, and end the process
             self.died = True
             _log.exception("poll loop died", dataset=self.consumer.dataset)
-        self._stop.set()
+        finally:
+            self._on_end()
 
     def _wait_for_the_world(self) -> None:
         attempt = 0
@@ -93,7 +103,7 @@ class Loop:
                 attempt += 1
             except OperatorFault as fault:
                 self.refused = fault
-                self._stop.set()
+                return
             else:
                 self._waits_for = None
                 return
@@ -116,12 +126,14 @@ def run_consumers(
     behind: what it has not committed is read again.
     """
     stop = threading.Event()
-    loops = [Loop(consumer, check, stop) for consumer in consumers]
+    # Of all ways to wake this thread only this one may be used in a signal handler: an event's lock, or the log's while
+    # nobody reads the pipe it is written to, could be held by the very code that the signal has interrupted.
+    wake: queue.SimpleQueue[int] = queue.SimpleQueue()
+    loops = [Loop(consumer, check, stop, partial(wake.put, 0)) for consumer in consumers]
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        _log.info("stopping", signal=signal.Signals(number).name)
-        stop.set()
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        wake.put(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
@@ -130,8 +142,11 @@ def run_consumers(
     for loop in loops:
         loop.start()
     threading.Thread(target=_watch, args=(consumers, admin, clock, stop), name="watch", daemon=True).start()
-    stop.wait()
+    number = wake.get()
     deadline = time.monotonic() + LEAVE_S
+    stop.set()
+    if number:
+        _log.info("stopping", signal=signal.Signals(number).name)
     left = [loop.consumer.dataset for loop in loops if not loop.ended(deadline)]
     if server is not None:
         server.shutdown()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from streamlake.domain.errors import PositionLost, StreamLakeError
+from streamlake.domain.errors import PositionLost, PrefixDamaged, StreamLakeError
 from streamlake.domain.model.positions import Lane, TopicPartition, Watermarks
 from streamlake.domain.model.times import epoch_ms, rfc3339
 from streamlake.domain.ports.clock import Clock
@@ -26,11 +26,14 @@ class Halts:
         self._clock = clock
         self._telemetry = telemetry
         self._unrecorded: dict[TopicPartition, tuple[str, str]] = {}
+        self._damaged: set[TopicPartition] = set()
         self._next_record = 0.0
 
     def note(self, sources: Iterable[TopicPartition], fault: StreamLakeError) -> None:
         """These are halted, in this process."""
         halted = list(sources)
+        if isinstance(fault, PrefixDamaged):
+            self._damaged.update(halted)
         self.reasons.update(dict.fromkeys(halted, f"{type(fault).__name__}: {fault}"))
         self._telemetry.halted(halted, fault)
 
@@ -38,10 +41,21 @@ class Halts:
         """This halt must survive a restart. Until it is recorded, this process keeps it itself."""
         self._unrecorded[source] = topic_id, str(fault)
 
+    def started(self, source: TopicPartition) -> None:
+        """It is read again. One that waits for a damaged prefix is not well for that: it is tried, until it lands."""
+        if source not in self._damaged:
+            self.clear(source)
+
+    def landed(self, source: TopicPartition) -> None:
+        """All that was read of it has landed."""
+        if source in self._damaged:
+            self.clear(source)
+
     def clear(self, source: TopicPartition) -> None:
         """It goes on, or is no longer ours."""
         self.reasons.pop(source, None)
         self._unrecorded.pop(source, None)
+        self._damaged.discard(source)
 
     def is_unrecorded(self, source: TopicPartition) -> bool:
         """Does only this process know of its halt?"""

@@ -106,6 +106,8 @@ class ReplayLander:
                     raise
                 self._trouble.text = f"{type(fault).__name__}: {fault}"
             else:
+                for _, damage in snapshot.halted.values():
+                    raise damage
                 self._trouble.text = None
                 self._settled.put(snapshot)
                 return

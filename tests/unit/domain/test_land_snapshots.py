@@ -18,6 +18,7 @@ from tests.unit.domain.worlds import (
     NEXT_DATE,
     NOW,
     P0,
+    P1,
     PREFIX,
     RAW,
     T0,
@@ -38,7 +39,6 @@ from streamlake.adapters.object_store.memory import MemoryObjectStore
 from streamlake.domain.errors import (
     NotStored,
     OutcomeUnknown,
-    PrefixDamaged,
     RecordTooLarge,
     SettingsInvalid,
     StoreUnavailable,
@@ -56,6 +56,8 @@ from streamlake.domain.use_cases.land_records import LETTERS_AT_ONCE, LandingLim
 FRACTURED = {1: BAD, 3: None}
 """Of the five records of `sealed()`, these two are bad."""
 
+LIMITS = LandingLimits(10**9, 10**9, 60)
+
 
 def sealed(
     count: int = 5,
@@ -64,7 +66,7 @@ def sealed(
     timestamps: Mapping[int, int] | None = None,
 ) -> Snapshot:
     """A snapshot of the first offsets of partition 0."""
-    core = LandRecords(DATASET, Catalog(), LandingLimits(10**9, 10**9, 60))
+    core = LandRecords(DATASET, Catalog(), LIMITS)
     core.assign(P0, TOPIC_ID, 0)
     assert core.receive(batch(range(count), values=values, timestamps=timestamps), 0) == []
     [snapshot] = core.drain("test")
@@ -228,15 +230,51 @@ def test_records_of_a_topic_that_is_gone_land_nowhere() -> None:
     assert letters_in(log) == []
 
 
-def test_a_damaged_prefix_keeps_no_other_date_from_landing() -> None:
-    """It is told every time, until somebody mends it."""
+def test_a_damaged_prefix_halts_the_partitions_that_need_it_and_no_other() -> None:
+    """Partition 0 has a row of that date, partition 1 has none."""
     log, store = open_log(), MemoryObjectStore()
     put_part(store, PREFIX + "part-0002.json", {})
-    snapshot = sealed(values={}, timestamps={offset: T0 + (offset % 2) * DAY_MS for offset in range(5)})
-    for _ in range(2):
-        with pytest.raises(PrefixDamaged, match=DATE):
-            landing(log, store).land(snapshot, NOW)
-    assert bodies(store, NEXT_DATE) == [[1, 3]]
+    core = LandRecords(DATASET, Catalog(), LIMITS)
+    for source, day in ((P0, 0), (P1, 1)):
+        core.assign(source, TOPIC_ID, 0)
+        core.receive(batch(range(3), source, timestamps=dict.fromkeys(range(3), T0 + day * DAY_MS)), 0)
+    [snapshot] = core.drain("test")
+    landing(log, store).land(snapshot, NOW)
+    assert bodies(store, NEXT_DATE) == [[0, 1, 2]]
+    assert core.settled(snapshot).keys() == {P1}
+    assert [(source, str(fault)) for source, fault in core.halted(snapshot).items()] == [
+        (P0, f"{PREFIX}part-0001.json: is missing, though {PREFIX}part-0002.json is there: somebody deleted it")
+    ]
+
+
+def test_a_letter_dated_into_a_damaged_prefix_is_not_sent_and_holds_back_its_partition_alone() -> None:
+    log, store = open_log(), MemoryObjectStore()
+    put_part(store, PREFIX + "part-0002.json", {})
+    core = LandRecords(DATASET, Catalog(), LIMITS)
+    for source, day, bad in ((P0, 0, 0), (P1, 1, 1)):
+        core.assign(source, TOPIC_ID, 0)
+        times = dict.fromkeys(range(2), T0 + day * DAY_MS)
+        core.receive(batch(range(2), source, values={bad: BAD}, timestamps=times), 0)
+    [snapshot] = core.drain("test")
+    landing(log, store).land(snapshot, NOW)
+    assert lettered_offsets(log) == [(1, 1)]
+    assert (set(core.settled(snapshot)), set(core.halted(snapshot))) == ({P1}, {P0})
+
+
+def test_what_was_read_after_a_halted_record_does_not_land_before_it() -> None:
+    """A later snapshot of the same assignment, already on its way when the partition was halted."""
+    log, store = open_log(), MemoryObjectStore()
+    put_part(store, PREFIX + "part-0002.json", {})
+    core, landing_ = LandRecords(DATASET, Catalog(), LIMITS), landing(log, store)
+    core.assign(P0, TOPIC_ID, 0)
+    sent = []
+    for offset in (0, 1):
+        core.receive(batch([offset], timestamps={offset: T0 + offset * DAY_MS}), 0)
+        sent += core.drain("test")
+    for snapshot in sent:
+        landing_.land(snapshot, NOW)
+    assert bodies(store, NEXT_DATE) == []
+    assert [core.settled(snapshot) for snapshot in sent] == [{}, {}]
 
 
 @pytest.mark.parametrize("fault", Fault)

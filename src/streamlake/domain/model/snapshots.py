@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from streamlake.domain.errors import DataFault
+from streamlake.domain.errors import DataFault, OperatorFault
 from streamlake.domain.model.contracts import Contract
 from streamlake.domain.model.dead_letters import LetterSource
 from streamlake.domain.model.parts import PartInfo
@@ -126,9 +126,18 @@ class Snapshot:
     replay_id: str | None = None
     """Which replay it is landed and lettered for; None: live."""
 
+    halted: dict[TopicPartition, tuple[int, OperatorFault]] = field(default_factory=dict)
+    """Partitions that landing has taken out again, with the epoch of their span, and why: a prefix of theirs is
+    damaged. Nothing of them may be committed; they are to be read again."""
+
     def dates_with(self, days: Iterable[int]) -> int:
         """How many dates it would span with these."""
         return len(self.days.keys() | self.letter_days | set(days))
+
+    def sources_on(self, day: int) -> set[TopicPartition]:
+        """The partitions with a row or a letter of this date."""
+        lettered = {letter.place for letter in self.letters if letter.day == day}
+        return lettered | self.days.get(day, {}).keys()
 
     def drop(self, source: TopicPartition) -> None:
         """Take everything of one partition out again, as if it had never been read."""

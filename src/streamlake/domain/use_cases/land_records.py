@@ -21,6 +21,7 @@ from datetime import datetime
 
 from streamlake.domain.errors import (
     DataFault,
+    OperatorFault,
     PrefixDamaged,
     RecordTooLarge,
     SettingsInvalid,
@@ -182,6 +183,14 @@ class LandRecords:
             if (owned := self._owned.get(source)) is not None and owned.epoch == span.epoch
         ]
 
+    def halted(self, snapshot: Snapshot) -> dict[TopicPartition, OperatorFault]:
+        """The partitions that landing took out of a snapshot, and why, as far as they are owned without a break."""
+        return {
+            source: fault
+            for source, (epoch, fault) in snapshot.halted.items()
+            if (owned := self._owned.get(source)) is not None and owned.epoch == epoch
+        }
+
     def _has_room_for(self, rows: Rows) -> bool:
         """Are all timestamps usable, and would the snapshot not span too many dates?"""
         first, last = day_of(min(rows.timestamps)), day_of(max(rows.timestamps))
@@ -274,36 +283,56 @@ class LandSnapshots:
     def land(self, snapshot: Snapshot, now: datetime) -> None:
         """Land all that is left of a snapshot: one attempt. Idempotent: after an error call it again.
 
-        Raises `WorldFault` (wait, then again), `TopicRecreated` and `TopicMissing` (drop it: these records are of a
-        log that is no more), `CircuitOpen` (drop it: nothing of it was lettered), any other `OperatorFault` (somebody
-        has to act; then again).
+        A damaged prefix halts the partitions that have something for it (`snapshot.halted`); all others land. Raises
+        `WorldFault` (wait, then again), `TopicRecreated` and `TopicMissing` (drop it: these records are of a log that
+        is no more), `CircuitOpen` (drop it: nothing of it was lettered), any other `OperatorFault` (somebody has to
+        act; then again).
         """
         self._leave_out_dropped(snapshot)
         if not snapshot.spans:
             return
         try:
             self._check_topic(snapshot)
+            self._halt_damaged(snapshot)
             self.breaker.check(snapshot)
         except (TopicMissing, TopicRecreated, CircuitOpen):
             self._dropped.update({source: span.epoch for source, span in snapshot.spans.items()})
             raise
         self._send_letters(snapshot, now)
-        claims = snapshot.claims()
-        damaged: list[PrefixDamaged] = []
         for day in sorted(snapshot.days):
-            rows = list(snapshot.days[day].values())
-            log = self.part_logs.of(iso_date(day))
-            conflicts = log.conflicts
+            if day in snapshot.days:
+                self._land_day(snapshot, day)
+
+    def _halt_damaged(self, snapshot: Snapshot) -> None:
+        """Before the first letter is counted or sent: else those of a partition that is halted would be, each time it
+        is read again."""
+        for day in sorted(snapshot.days.keys() | snapshot.letter_days):
             try:
-                log.land(rows, claims, snapshot.parts.append, snapshot.replay_id)
+                self.part_logs.of(iso_date(day)).bootstrap()
             except PrefixDamaged as fault:
-                damaged.append(fault)  # the other dates are sound: land them first
-            else:
-                del snapshot.days[day]
-            finally:
-                snapshot.conflicts += log.conflicts - conflicts
-        if damaged:
-            raise damaged[0]
+                self._halt(snapshot, day, fault)
+
+    def _land_day(self, snapshot: Snapshot, day: int) -> None:
+        log = self.part_logs.of(iso_date(day))
+        conflicts = log.conflicts
+        rows = list(snapshot.days[day].values())
+        try:
+            log.land(rows, snapshot.claims(), snapshot.parts.append, snapshot.replay_id)
+        except PrefixDamaged as fault:
+            self.part_logs.forget(iso_date(day))
+            self._halt(snapshot, day, fault)
+        else:
+            del snapshot.days[day]
+        finally:
+            snapshot.conflicts += log.conflicts - conflicts
+
+    def _halt(self, snapshot: Snapshot, day: int, fault: PrefixDamaged) -> None:
+        """Take out the partitions with something of this date, whole: a record that cannot land holds back all after
+        it. The others go on, and so do later snapshots of theirs."""
+        for source in snapshot.sources_on(day):
+            epoch = self._dropped[source] = snapshot.spans[source].epoch
+            snapshot.halted[source] = epoch, fault
+            snapshot.drop(source)
 
     def _leave_out_dropped(self, snapshot: Snapshot) -> None:
         """A dropped snapshot is read again: what was read after it, in the same assignment, must not land before it."""

@@ -80,7 +80,7 @@ class PartLog:
 
         Raises the store's errors and `PrefixDamaged`.
         """
-        self._bootstrap()
+        self.bootstrap()
         return offset in self._covered.get(replay_id, {}).get(lane, ())
 
     def land(
@@ -96,7 +96,7 @@ class PartLog:
         arguments. Raises `StoreUnavailable` (wait, then again: the same slot is tried), `AccessDenied`,
         `BucketMissing`, `PrefixDamaged`.
         """
-        self._bootstrap()
+        self.bootstrap()
         form = self._settle_format()
         pending = [(list(rows), claims)]
         while pending:
@@ -126,10 +126,11 @@ class PartLog:
             before = sum(chunk.size for chunk in fresh)
             on_part(LandedPart(name, info, found.size, found.generation, before))
 
-    def _bootstrap(self) -> None:
+    def bootstrap(self) -> None:
         """Absorb what lies in the prefix, once. A part beyond a hole means somebody deleted one: `PrefixDamaged`.
 
-        An attempt that failed on the way leaves nothing behind: the next one begins at part 1 again.
+        Only lists; creates nothing. An attempt that failed on the way leaves nothing behind: the next one begins at
+        part 1 again.
         """
         if self._known:
             return
@@ -249,6 +250,10 @@ class PartLogs:
             self._logs[date] = self._make(date)
         self._logs.move_to_end(date)
         return self._logs[date]
+
+    def forget(self, date: str) -> None:
+        """Bootstrap this date anew before it is used again."""
+        self._logs.pop(date, None)
 
     def live_end(self, lane: Lane) -> int:
         """Where the live claims of a lane end, as far as this process has seen."""
