@@ -146,7 +146,8 @@ def stale_commit(world: World) -> None:
 
 
 def reset(world: World) -> None:
-    """An operator's reset, without metadata: back, to the same place, to the start, or ahead."""
+    """An operator's reset, without metadata: back, to the same place (most often: there every row and letter below
+    counts), to the start, or ahead."""
     if not _topic_there(world):
         return
     source = SOURCES[world.choices.below(PARTITIONS)]
@@ -154,9 +155,9 @@ def reset(world: World) -> None:
     marks = world.group.admin.watermarks([source])[source]
     committed = world.group.committed().get(source)
     now = min(max(committed.offset if committed else 0, marks.low), marks.high)
-    way = world.choices.below(4)
+    way = world.choices.below(6)
     back = marks.low + world.choices.below(now - marks.low + 1)
-    target = (back, now, marks.low, now + world.choices.below(marks.high - now + 1))[way]
+    target = (back, now, marks.low, now + world.choices.below(marks.high - now + 1), now, now)[way]
     ahead = target > world.facts.lanes[lane].advance()  # of what is landed: a stale commit may be ahead of it too
     if ahead:
         _ahead(world.facts.lanes[lane], target)

@@ -142,11 +142,11 @@ def run_consumers(
     for loop in loops:
         loop.start()
     threading.Thread(target=_watch, args=(consumers, admin, clock, stop), name="watch", daemon=True).start()
-    number = wake.get()
+    woken_by = wake.get()
     deadline = time.monotonic() + LEAVE_S
     stop.set()
-    if number:
-        _log.info("stopping", signal=signal.Signals(number).name)
+    if woken_by:
+        _log.info("stopping", signal=signal.Signals(woken_by).name)
     left = [loop.consumer.dataset for loop in loops if not loop.ended(deadline)]
     if server is not None:
         server.shutdown()

@@ -278,7 +278,8 @@ class LandSnapshots:
         self._letters = letters
         self.part_logs = part_logs
         self.breaker = CircuitBreaker(breaker_limits)
-        self._dropped: dict[TopicPartition, int] = {}
+        self._dropped: dict[tuple[str | None, TopicPartition], int] = {}
+        """By replay (None: live) and partition, the epoch that was dropped: each `LandRecords` counts its own."""
 
     def land(self, snapshot: Snapshot, now: datetime) -> None:
         """Land all that is left of a snapshot: one attempt. Idempotent: after an error call it again.
@@ -296,7 +297,7 @@ class LandSnapshots:
             self._halt_damaged(snapshot)
             self.breaker.check(snapshot)
         except (TopicMissing, TopicRecreated, CircuitOpen):
-            self._dropped.update({source: span.epoch for source, span in snapshot.spans.items()})
+            self._dropped.update({(snapshot.replay_id, source): span.epoch for source, span in snapshot.spans.items()})
             raise
         self._send_letters(snapshot, now)
         for day in sorted(snapshot.days):
@@ -330,14 +331,14 @@ class LandSnapshots:
         """Take out the partitions with something of this date, whole: a record that cannot land holds back all after
         it. The others go on, and so do later snapshots of theirs."""
         for source in snapshot.sources_on(day):
-            epoch = self._dropped[source] = snapshot.spans[source].epoch
+            epoch = self._dropped[snapshot.replay_id, source] = snapshot.spans[source].epoch
             snapshot.halted[source] = epoch, fault
             snapshot.drop(source)
 
     def _leave_out_dropped(self, snapshot: Snapshot) -> None:
         """A dropped snapshot is read again: what was read after it, in the same assignment, must not land before it."""
         for source, span in list(snapshot.spans.items()):
-            if self._dropped.get(source) == span.epoch:
+            if self._dropped.get((snapshot.replay_id, source)) == span.epoch:
                 snapshot.drop(source)
 
     def _check_topic(self, snapshot: Snapshot) -> None:

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from streamlake.domain.errors import ReplayRefused
+from streamlake.domain.errors import OperatorFault, ReplayRefused
 from streamlake.domain.model.positions import Position, TopicPartition
 from streamlake.domain.model.records import RecordBatch
 from streamlake.domain.model.replay_plans import REWIND, ReplayPlan
@@ -128,8 +128,11 @@ class Rewinding:
 
     def still_owned(self, snapshot: Snapshot) -> list[TopicPartition]:
         """The partitions of a snapshot that are owned, without a break, since it was filled."""
-        core = self._live if snapshot.replay_id is None else self._cores[snapshot.replay_id]
-        return core.still_owned(snapshot)
+        return self._core(snapshot).still_owned(snapshot)
+
+    def halted(self, snapshot: Snapshot) -> dict[TopicPartition, OperatorFault]:
+        """The partitions that landing took out of a snapshot, and why, as far as they are owned without a break."""
+        return self._core(snapshot).halted(snapshot)
 
     def quiet(self, now: float) -> list[tuple[TopicPartition, int, int]]:
         """Rewound partitions that have brought nothing for a while: from where to where there may be nothing left."""
@@ -153,6 +156,9 @@ class Rewinding:
     def give_up(self, source: TopicPartition) -> Position:
         """The replay of this partition is aborted: what to commit, and from where to go on live."""
         return self._live_position(self._back[source])
+
+    def _core(self, snapshot: Snapshot) -> LandRecords:
+        return self._live if snapshot.replay_id is None else self._cores[snapshot.replay_id]
 
     def _live_position(self, back: _Back) -> Position:
         return Position(back.block.resume, commit_metadata(back.plan.topic_id))
