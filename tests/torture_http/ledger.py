@@ -70,7 +70,7 @@ class Ledger:
 
     def note(self, attempt: Attempt, body: bytes, token: str, index: int | None, status: int, told: Any) -> None:
         """One answer, `told` its document or its entry of a batch."""
-        expected = str(ingestion_id_of_request(SERVICE, self.dataset, token, index))
+        expected = ingestion_id_of_request(SERVICE, self.dataset, token, index)
         self.statuses[status] += 1
         place = told.get("dead_letter", told)
         at = (place["topic"], place["partition"], place["offset"]) if status in STORED else None

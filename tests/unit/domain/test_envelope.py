@@ -16,6 +16,7 @@ from streamlake.domain.model.envelope import (
     envelope_of,
     ingestion_id_of_record,
     ingestion_id_of_request,
+    ingestion_ids_of_batch,
 )
 from streamlake.domain.model.records import Header
 
@@ -69,6 +70,14 @@ def test_the_namespace_of_ingestion_ids_is_the_published_one() -> None:
 
 def test_a_request_retried_has_the_same_ids() -> None:
     assert ingestion_id_of_request("s", "d", "t", 3) == ingestion_id_of_request("s", "d", "t", 3)
+
+
+def test_ingestion_ids_are_the_published_uuid5() -> None:
+    name = "schöp\norders\nt-1"
+    assert ingestion_id_of_request("schöp", "orders", "t-1") == str(uuid5(INGESTION_NAMESPACE, name))
+    expected = [str(uuid5(INGESTION_NAMESPACE, f"{name}\n{index}")) for index in range(1000)]
+    assert ingestion_ids_of_batch("schöp", "orders", "t-1", 1000) == expected
+    assert [ingestion_id_of_request("schöp", "orders", "t-1", index) for index in range(1000)] == expected
 
 
 def test_ingestion_ids_differ_by_service_dataset_token_and_index() -> None:

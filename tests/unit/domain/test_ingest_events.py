@@ -17,7 +17,7 @@ from streamlake.domain.errors import (
     UnknownDataset,
     WriterFailed,
 )
-from streamlake.domain.model.envelope import ingestion_id_of_request
+from streamlake.domain.model.envelope import ingestion_ids_of_batch
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.records import Appended, AppendOutcome, RecordBatch
 from streamlake.domain.use_cases.ingest_events import (
@@ -71,7 +71,7 @@ def test_a_good_event_is_in_the_log_before_it_is_accepted() -> None:
         "schema_version": b"v2",
         "producer_service": b"shop",
         "ingested_at": b"2026-11-21T10:33:00.000000Z",
-        "ingestion_id": str(outcome.ingestion_id).encode(),
+        "ingestion_id": outcome.ingestion_id.encode(),
     }
     assert outcome.ingested_at == "2026-11-21T10:33:00.000000Z"
 
@@ -85,7 +85,7 @@ def test_a_rejected_event_is_a_letter_with_the_same_bytes() -> None:
     assert outcome.violation.errors[0].rule == "json"
     assert value == BAD
     assert (told["dlq_stage"], told["dlq_contract"]) == (b"api", b"v2 sha256:" + b"ab" * 32)
-    assert told["ingestion_id"] == str(outcome.ingestion_id).encode()
+    assert told["ingestion_id"] == outcome.ingestion_id.encode()
     assert "dlq_source_topic" not in told
 
 
@@ -95,7 +95,7 @@ def test_outcomes_are_in_the_order_of_the_events() -> None:
     outcomes = world.batch(GOOD, BAD, large, GOOD, GOOD)
     kinds = [type(outcome) for outcome in outcomes]
     assert kinds == [Accepted, Rejected, NotAccepted, NotAccepted, Accepted]
-    ids = [ingestion_id_of_request("shop", DATASET, "token", index) for index in range(5)]
+    ids = ingestion_ids_of_batch("shop", DATASET, "token", 5)
     assert [outcome.ingestion_id for outcome in outcomes] == ids
     assert [outcome.place.offset for outcome in outcomes if isinstance(outcome, Accepted)] == [0, 1]
 

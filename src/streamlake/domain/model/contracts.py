@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,9 +67,11 @@ class Contract:
     def record_key(self, document: Mapping[str, object]) -> bytes:
         """The record key of a parsed document, as UTF-8. Raises `ContractViolation` where it cannot be one."""
         value = document.get(self.key)
-        if isinstance(value, (str, int)) and not isinstance(value, bool):
-            with suppress(ValueError):  # a lone surrogate has no UTF-8, and Python writes no integer of 5,000 digits
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            try:
                 return str(value).encode()
+            except ValueError:  # a lone surrogate has no UTF-8, and Python writes no integer of 5,000 digits
+                pass
         raise ContractViolation(self.name, (FieldError(f"/{self.key}", "key", "must be a string or an integer"),))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from uuid import UUID, uuid5
 
@@ -10,6 +11,8 @@ from streamlake.domain.model.records import Header
 
 INGESTION_NAMESPACE = UUID("1a85095f-bfb2-5e53-88a7-bc2c4746ca3d")
 """The published namespace of every derived `ingestion_id`: uuid5(NAMESPACE_URL, "urn:streamlake:ingestion-id")."""
+
+_NAMESPACE = INGESTION_NAMESPACE.bytes
 
 DATASET = "dataset"
 SCHEMA_VERSION = "schema_version"
@@ -21,16 +24,40 @@ AS_WE_WRITE_THEM = (DATASET, SCHEMA_VERSION, PRODUCER_SERVICE, INGESTED_AT, INGE
 
 ENVELOPE_HEADERS = frozenset(AS_WE_WRITE_THEM)
 
+_VARIANT = {f"{digit:x}": f"{digit & 0b11 | 0b1000:x}" for digit in range(16)}
+"""RFC 9562, section 4.1: the two highest bits of the ninth octet are 10."""
 
-def ingestion_id_of_request(producer_service: str, dataset: str, token: str, index: int | None) -> UUID:
+
+def ingestion_id_of_request(producer_service: str, dataset: str, token: str, index: int | None = None) -> str:
     """The same request retried is the same event: UUIDv5 of service, dataset, token and, in a batch, the index."""
-    name = [producer_service, dataset, token] if index is None else [producer_service, dataset, token, str(index)]
-    return uuid5(INGESTION_NAMESPACE, "\n".join(name))
+    name = f"{producer_service}\n{dataset}\n{token}"
+    return _uuid5(_named(name if index is None else f"{name}\n{index}"))
+
+
+def ingestion_ids_of_batch(producer_service: str, dataset: str, token: str, size: int) -> list[str]:
+    """The same for each event of a batch, in order: the names' beginning is hashed once."""
+    beginning = _named(f"{producer_service}\n{dataset}\n{token}\n")
+    ids = []
+    for index in range(size):
+        name = beginning.copy()
+        name.update(b"%d" % index)
+        ids.append(_uuid5(name))
+    return ids
 
 
 def ingestion_id_of_record(topic_id: str, partition: int, offset: int) -> UUID:
     """For a record that came without one: its place in the log is its identity."""
     return uuid5(INGESTION_NAMESPACE, f"{topic_id}\n{partition}\n{offset}")
+
+
+def _named(name: str) -> hashlib._Hash:
+    return hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False)
+
+
+def _uuid5(named: hashlib._Hash) -> str:
+    """RFC 9562's UUIDv5 by hand: a quarter of what `uuid5`, its object and that one's text cost."""
+    h = named.hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
 
 
 def envelope_of(headers: Sequence[Header], dataset: str) -> tuple[dict[str, str], Sequence[Header]]:

@@ -20,7 +20,9 @@ def epoch_ms(moment: datetime) -> int:
 
 def rfc3339(moment: datetime) -> str:
     """`2026-11-21T10:33:00.123456Z`: UTC, always six decimals."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
 
 
 def rfc3339_of_ms(ms: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
+from typing import NamedTuple
 
 from streamlake.domain.errors import ContractViolation, RecordTooLarge, StreamLakeError, UnknownDataset
 from streamlake.domain.model.contracts import Contract, raw_topic
@@ -21,6 +21,7 @@ from streamlake.domain.model.envelope import (
     PRODUCER_SERVICE,
     SCHEMA_VERSION,
     ingestion_id_of_request,
+    ingestion_ids_of_batch,
 )
 from streamlake.domain.model.records import Appended, AppendOutcome, Header, OutgoingRecord
 from streamlake.domain.model.times import epoch_ms, rfc3339
@@ -41,11 +42,10 @@ class IngestRequest:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """In the log, acknowledged."""
 
-    ingestion_id: UUID
+    ingestion_id: str
     place: Appended
     ingested_at: str
 
@@ -54,7 +54,7 @@ class Accepted:
 class Rejected:
     """Not what the contract says; the original bytes are in the dead-letter topic at `letter`."""
 
-    ingestion_id: UUID
+    ingestion_id: str
     violation: ContractViolation
     letter: Appended
 
@@ -63,7 +63,7 @@ class Rejected:
 class NotAccepted:
     """Neither: `fault` says whether the event is certainly not stored, possibly stored, or too large to be."""
 
-    ingestion_id: UUID
+    ingestion_id: str
     fault: StreamLakeError
 
 
@@ -82,7 +82,9 @@ class IngestEvents:
         self, request: IngestRequest, payload: bytes, now: datetime, done: Callable[[EventOutcome], None]
     ) -> None:
         """Ingest one event; `done` is called once, perhaps on the writer's thread. Raises `UnknownDataset`."""
-        self._ingest(request, [payload], False, now, lambda outcomes: done(outcomes[0]))
+        contract = self._contract(request)
+        ingestion_id = ingestion_id_of_request(request.producer_service, contract.dataset, request.token)
+        self._ingest(request, contract, [payload], [ingestion_id], now, lambda outcomes: done(outcomes[0]))
 
     def ingest_batch(
         self,
@@ -92,58 +94,59 @@ class IngestEvents:
         done: Callable[[Sequence[EventOutcome]], None],
     ) -> None:
         """Ingest many; one outcome each, in order. A bad event harms no other. Raises `UnknownDataset`."""
-        self._ingest(request, payloads, True, now, done)
+        contract = self._contract(request)
+        ids = ingestion_ids_of_batch(request.producer_service, contract.dataset, request.token, len(payloads))
+        self._ingest(request, contract, payloads, ids, now, done)
 
     def _ingest(
         self,
         request: IngestRequest,
+        contract: Contract,
         payloads: Sequence[bytes],
-        indexed: bool,
+        ids: Sequence[str],
         now: datetime,
         done: Callable[[Sequence[EventOutcome]], None],
     ) -> None:
-        contract = self._contract(request)
-        outcomes: list[EventOutcome | None] = [None] * len(payloads)
-        records: list[OutgoingRecord] = []
-        judged: list[tuple[int, UUID, ContractViolation | None]] = []
-        ingested_at = rfc3339(now)
-        timestamp = epoch_ms(now)
-        topic = raw_topic(contract.dataset)
+        ingested_at, timestamp = rfc3339(now), epoch_ms(now)
+        topic, parse, record_key = raw_topic(contract.dataset), contract.parse, contract.record_key
         shared: list[Header] = [
             (DATASET, contract.dataset.encode()),
             (SCHEMA_VERSION, contract.version.encode()),
             (PRODUCER_SERVICE, request.producer_service.encode()),
             (INGESTED_AT, ingested_at.encode()),
         ]
-        for index, payload in enumerate(payloads):
-            ingestion_id = ingestion_id_of_request(
-                request.producer_service, contract.dataset, request.token, index if indexed else None
-            )
+        records: list[OutgoingRecord] = []
+        violations: dict[int, ContractViolation] = {}
+        too_large: dict[int, EventOutcome] = {}
+        for index, (payload, ingestion_id) in enumerate(zip(payloads, ids, strict=True)):
             if len(payload) > self._max_event_bytes:
                 limit = f"event: at most {self._max_event_bytes} bytes, has {len(payload)}"
-                outcomes[index] = NotAccepted(ingestion_id, RecordTooLarge(limit))
+                too_large[index] = NotAccepted(ingestion_id, RecordTooLarge(limit))
                 continue
-            headers = [*shared, (INGESTION_ID, str(ingestion_id).encode())]
+            headers = [*shared, (INGESTION_ID, ingestion_id.encode())]
             try:
-                key = contract.record_key(contract.parse(payload))
+                records.append(OutgoingRecord(topic, record_key(parse(payload)), payload, headers, timestamp))
             except ContractViolation as violation:
-                judged.append((index, ingestion_id, violation))
+                violations[index] = violation
                 records.append(
                     dead_letter(contract.dataset, STAGE_API, violation, None, payload, headers, now, contract=contract)
                 )
-            else:
-                judged.append((index, ingestion_id, None))
-                records.append(OutgoingRecord(topic, key, payload, headers, timestamp))
 
         def settle(appended: Sequence[AppendOutcome]) -> None:
-            for (index, ingestion_id, violation), outcome in zip(judged, appended, strict=True):
-                if not isinstance(outcome, Appended):
-                    outcomes[index] = NotAccepted(ingestion_id, outcome)
-                elif violation is not None:
-                    outcomes[index] = Rejected(ingestion_id, violation, outcome)
+            handed_over = iter(appended)
+            outcomes: list[EventOutcome] = []
+            for index, ingestion_id in enumerate(ids):
+                if index in too_large:
+                    outcomes.append(too_large[index])
+                    continue
+                place = next(handed_over)
+                if not isinstance(place, Appended):
+                    outcomes.append(NotAccepted(ingestion_id, place))
+                elif index in violations:
+                    outcomes.append(Rejected(ingestion_id, violations[index], place))
                 else:
-                    outcomes[index] = Accepted(ingestion_id, outcome, ingested_at)
-            done([outcome for outcome in outcomes if outcome is not None])
+                    outcomes.append(Accepted(ingestion_id, place, ingested_at))
+            done(outcomes)
 
         if records:
             self._writer.append(records, settle)

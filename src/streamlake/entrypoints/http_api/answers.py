@@ -38,16 +38,16 @@ def outcome_name(outcome: EventOutcome) -> str:
 
 def accepted_members(dataset: str, accepted: Accepted) -> str:
     """The members of the 202 body. Names, ids and times hold nothing that JSON would have to escape."""
-    topic, partition, offset = accepted.place
+    ingestion_id, (topic, partition, offset), ingested_at = accepted
     return (
-        f'"ingestion_id":"{accepted.ingestion_id}","dataset":"{dataset}","topic":"{topic}",'
-        f'"partition":{partition},"offset":{offset},"ingested_at":"{accepted.ingested_at}"'
+        f'"ingestion_id":"{ingestion_id}","dataset":"{dataset}","topic":"{topic}",'
+        f'"partition":{partition},"offset":{offset},"ingested_at":"{ingested_at}"'
     )
 
 
 def problem_of(outcome: Rejected | NotAccepted, dataset: str, token: str, retry_after_s: int) -> Problem:
     """The problem document of an event that was not accepted."""
-    told: dict[str, object] = {"dataset": dataset, "ingestion_id": str(outcome.ingestion_id)}
+    told: dict[str, object] = {"dataset": dataset, "ingestion_id": outcome.ingestion_id}
     if isinstance(outcome, Rejected):
         kind = _REJECTED_KINDS.get(error_class(outcome.violation), "contract-violation")
         told["errors"] = _field_errors(outcome.violation.errors)

@@ -233,18 +233,17 @@ class EventRoutes:
     def _batch(self, request: IngestRequest, outcomes: Sequence[EventOutcome]) -> Answer:
         """Each entry is what the event alone would have been answered with, and its status."""
         entries: list[str] = []
-        counts: dict[str, int] = {}
+        failed = 0
         for outcome in outcomes:
-            name = outcome_name(outcome)
-            counts[name] = counts.get(name, 0) + 1
             if isinstance(outcome, Accepted):
                 entries.append(f'{{"status":202,{accepted_members(request.dataset, outcome)}}}')
             else:
+                failed += 1
+                self._metrics.settled(request.dataset, outcome_name(outcome))
                 entries.append(self._failed(request, outcome).body().decode())
-        for name, count in counts.items():
-            self._metrics.settled(request.dataset, name, count)
-        accepted = counts.get("accepted", 0)
-        failed = len(outcomes) - accepted
+        accepted = len(outcomes) - failed
+        if accepted:
+            self._metrics.settled(request.dataset, "accepted", accepted)
         body = (
             f'{{"dataset":"{request.dataset}","accepted":{accepted},"failed":{failed},"results":[{",".join(entries)}]}}'
         )
@@ -253,7 +252,7 @@ class EventRoutes:
 
     def _failed(self, request: IngestRequest, outcome: Rejected | NotAccepted) -> Problem:
         """Its problem; and a log line, a metric and a hint to the readiness probe where they are due."""
-        said = log.bind(dataset=request.dataset, ingestion_id=str(outcome.ingestion_id))
+        said = log.bind(dataset=request.dataset, ingestion_id=outcome.ingestion_id)
         if isinstance(outcome, Rejected):
             fault_class = error_class(outcome.violation)
             self._metrics.dead_letter(request.dataset, fault_class)

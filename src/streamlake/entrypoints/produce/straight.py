@@ -52,7 +52,7 @@ def result_of(outcomes: Sequence[EventOutcome]) -> BatchResult:
             accepted += 1
         elif isinstance(outcome, Rejected):
             errors = [{"pointer": e.pointer, "rule": e.rule, "expected": e.expected} for e in outcome.violation.errors]
-            rejects.append(Reject(index, error_class(outcome.violation), str(outcome.ingestion_id), errors))
+            rejects.append(Reject(index, error_class(outcome.violation), outcome.ingestion_id, errors))
         else:
             failed += 1
             fault = fault or str(outcome.fault)

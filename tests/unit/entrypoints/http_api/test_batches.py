@@ -31,7 +31,7 @@ def test_a_batch_of_good_events_is_202_with_one_entry_each_and_the_clients_own_b
     stored = {(r.topic, r.partition, r.offset): (r.value, r.headers["ingestion_id"]) for r in door.everything()}
     entries = [(e["topic"], e["partition"], e["offset"]) for e in told["results"]]
     assert [stored[place][0] for place in entries] == [A, B, C]
-    ids = [str(ingestion_id_of_request("ingestion-api", "orders", "k", n)) for n in range(3)]
+    ids = [ingestion_id_of_request("ingestion-api", "orders", "k", n) for n in range(3)]
     assert [e["ingestion_id"] for e in told["results"]] == ids
     assert [stored[place][1] for place in entries] == [i.encode() for i in ids]
     assert {e["status"] for e in told["results"]} == {202}

@@ -69,7 +69,7 @@ def in_the_log(door: Door) -> list[tuple[bytes, str]]:
 
 def expected_ids(token: str) -> dict[bytes, str]:
     places = ((n, f"{token}:{n // BATCH}", n % BATCH) for n in range(EVENTS))
-    return {line(n): str(ingestion_id_of_request(SERVICE, "orders", key, index)) for n, key, index in places}
+    return {line(n): ingestion_id_of_request(SERVICE, "orders", key, index) for n, key, index in places}
 
 
 def test_through_every_fault_each_event_arrives_and_repeats_have_the_same_id(
