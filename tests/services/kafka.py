@@ -31,6 +31,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from tests.services.tcp_proxy import TcpProxy
 
 VERSION = "4.1.1"
 IMAGE = f"apache/kafka:{VERSION}"
@@ -157,25 +158,26 @@ class KafkaService:
 
 
 @contextmanager
-def kafka(brokers: int = 1, *, faults: bool = False) -> Iterator[KafkaService]:
+def kafka(brokers: int = 1, *, faults: bool = False, behind: TcpProxy | None = None) -> Iterator[KafkaService]:
     """A Kafka of that many brokers. Raises ServiceUnavailable where none can be had.
 
-    With `faults` it is one whose brokers can be killed and paused, so never the one that is given.
+    With `faults` it is one whose brokers can be killed and paused, so never the one that is given. A single broker
+    that is `behind` a proxy is reached through it as well, and whoever comes that way is told to come back that way.
     """
-    if not faults and (given := os.environ.get("STREAMLAKE_TEST_KAFKA")):
+    if not (faults or behind) and (given := os.environ.get("STREAMLAKE_TEST_KAFKA")):
         service = KafkaService(given)
         service.wait_until_serving(within_s=30)
         yield service
         return
     reasons = []
-    for rung, missing in ((_on_docker, _why_no_docker(brokers)), (_on_the_jvm, _why_no_jvm())):
+    for rung, missing in ((_on_docker, _why_no_docker(brokers, behind)), (_on_the_jvm, _why_no_jvm())):
         if missing:
             reasons.append(missing)
             continue
-        with rung(brokers) as service:
+        with rung(brokers, behind) as service:
             yield service
         return
-    given = "a given one takes no faults" if faults else "STREAMLAKE_TEST_KAFKA is not set"
+    given = "a given one takes no faults" if faults or behind else "STREAMLAKE_TEST_KAFKA is not set"
     raise ServiceUnavailable(f"no Kafka: {given}; " + "; ".join(reasons))
 
 
@@ -208,9 +210,9 @@ def settings(count: int) -> dict[str, str]:
 # --- Docker ----------------------------------------------------------------------------------------------------------
 
 
-def _why_no_docker(brokers: int) -> str | None:
-    if brokers > 1:
-        return "Docker: only one broker is started there"
+def _why_no_docker(brokers: int, behind: TcpProxy | None) -> str | None:
+    if brokers > 1 or behind:
+        return "Docker: only one broker is started there, and none behind a proxy"
     try:
         import docker  # type: ignore[import-untyped]
         from docker.errors import DockerException  # type: ignore[import-untyped]
@@ -275,7 +277,7 @@ class _Container(Broker):
 
 
 @contextmanager
-def _on_docker(_brokers: int) -> Iterator[KafkaService]:
+def _on_docker(_brokers: int, _behind: TcpProxy | None) -> Iterator[KafkaService]:
     (port,) = free_ports(1)
     broker = _Container(port)
     try:
@@ -376,7 +378,7 @@ class _Jvm(Broker):
 
 
 @contextmanager
-def _on_the_jvm(count: int) -> Iterator[KafkaService]:
+def _on_the_jvm(count: int, behind: TcpProxy | None) -> Iterator[KafkaService]:
     fetch()
     folder = Path(tempfile.mkdtemp(prefix="streamlake-kafka-"))
     ports = free_ports(2 * count)
@@ -396,6 +398,8 @@ def _on_the_jvm(count: int) -> Iterator[KafkaService]:
             "log.dirs": str(home / "data"),
             **settings(count),
         }
+        if behind:
+            options |= _second_door(options["listeners"], serving[n], behind)
         brokers.append(_Jvm(home, n + 1, options, "512m" if count == 1 else "320m"))
     try:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
@@ -411,6 +415,16 @@ def _on_the_jvm(count: int) -> Iterator[KafkaService]:
         for broker in brokers:
             broker.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _second_door(listeners: str, serving: int, behind: TcpProxy) -> dict[str, str]:
+    """Options of another listener, at whose port the proxy knocks."""
+    (behind.target,) = free_ports(1)
+    return {
+        "listeners": f"{listeners},PROXIED://127.0.0.1:{behind.target}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{serving},PROXIED://127.0.0.1:{behind.port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    }
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
