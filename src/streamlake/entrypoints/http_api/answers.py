@@ -14,7 +14,7 @@ from streamlake.domain.errors import (
     TopicMissing,
 )
 from streamlake.domain.model.dead_letters import error_class
-from streamlake.domain.use_cases.ingest_events import Accepted, EventOutcome, NotAccepted, Rejected
+from streamlake.domain.use_cases.ingest_events import Accepted, NotAccepted, Rejected
 from streamlake.entrypoints.http_api.problems import Problem
 
 CERTAINLY_NOT_STORED = (NotStored, TopicMissing, AccessDenied, RecordRefused)
@@ -23,11 +23,9 @@ CERTAINLY_NOT_STORED = (NotStored, TopicMissing, AccessDenied, RecordRefused)
 _REJECTED_KINDS = {"malformed_json": "malformed-json"}
 
 
-def outcome_name(outcome: EventOutcome) -> str:
-    """The word metrics use."""
+def outcome_name(outcome: Rejected | NotAccepted) -> str:
+    """The word metrics use for an event that was not `accepted`."""
     match outcome:
-        case Accepted():
-            return "accepted"
         case Rejected():
             return "rejected"
         case NotAccepted(fault=RecordTooLarge()):

@@ -63,6 +63,8 @@ class Target(NamedTuple):
 
     dataset: str
     endpoint: str
+    known: bool
+    """Is there such a dataset?"""
 
 
 class Answer(NamedTuple):
@@ -92,7 +94,7 @@ class EventRoutes:
         self._options = options
         self._metrics = metrics
         self._targets = {
-            f"{PREFIX}{dataset}/{endpoint}": Target(dataset, endpoint)
+            f"{PREFIX}{dataset}/{endpoint}": Target(dataset, endpoint, known=True)
             for dataset in catalog.datasets()
             for endpoint in (SINGLE, BATCH)
         }
@@ -106,7 +108,7 @@ class EventRoutes:
         if found is None and path.startswith(PREFIX):
             dataset, _, endpoint = path[len(PREFIX) :].partition("/")
             if endpoint in (SINGLE, BATCH):
-                return Target(dataset, endpoint)
+                return Target(dataset, endpoint, known=False)
         return found
 
     async def handle(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,7 +122,7 @@ class EventRoutes:
         except bodies.ClientGone:
             return
         except Exception:
-            log.exception("api.fault", dataset=target.dataset if self._known(target) else None)
+            log.exception("api.fault", dataset=target.dataset if target.known else None)
             answer = _refusal(Problem("internal", "The fault is in the log."), headers)
         body = answer.body
         length = (b"content-length", b"%d" % len(body))
@@ -151,11 +153,8 @@ class EventRoutes:
         finally:
             slot.leave()
 
-    def _known(self, target: Target) -> bool:
-        return f"{PREFIX}{target.dataset}/{target.endpoint}" in self._targets
-
     def _check(self, target: Target, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
-        if not self._known(target):
+        if not target.known:
             # Only what can be a dataset's name is said back.
             named = f" {target.dataset}" if DATASET_NAME.fullmatch(target.dataset) else ""
             raise Refused(Problem("unknown-dataset", f"There is no dataset{named}; GET /v1/datasets lists them."))
@@ -223,10 +222,11 @@ class EventRoutes:
 
     def _single(self, request: IngestRequest, outcome: EventOutcome) -> Answer:
         key = (b"idempotency-key", request.token.encode("ascii"))
-        self._metrics.settled(request.dataset, outcome_name(outcome))
         if isinstance(outcome, Accepted):
+            self._metrics.settled(request.dataset, "accepted")
             members = accepted_members(request.dataset, outcome)
             return Answer(202, (_JSON_HEADER, key), f"{{{members}}}".encode("ascii"))
+        self._metrics.settled(request.dataset, outcome_name(outcome))
         problem = self._failed(request, outcome)
         return Answer(problem.status, (_PROBLEM_HEADER, key, *problem.headers), problem.body())
 
