@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 AIRFLOW := .venv-airflow
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test lint unit integration bench bench-http profile shapes torture torture-http simulate mutants airflow airflow-serve test-airflow lock clean
+.PHONY: help demo demo-kafka test lint unit integration bench bench-http profile shapes torture torture-http memory simulate mutants airflow airflow-serve test-airflow lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ torture: $(VENV)/.dev  ## kill, freeze and starve real processes by SEED for MIN
 
 torture-http: $(VENV)/.dev  ## 100,000 events over HTTP while brokers die and freeze; every answer against the log; SEED=
 	@$(BIN)/python -m tests.torture_http --seed $(SEED)
+
+memory: MINUTES = 5
+memory: $(VENV)/.dev  ## a consumer's RSS without storage for MINUTES, and with 64 partitions of 900 KB events; also OUT=file
+	@$(BIN)/python -m tests.torture.memory --minutes $(MINUTES) $(if $(OUT),--out $(OUT))
 
 bench: $(VENV)/.dev  ## landing speed beside consume() alone, a bare loop and every peer found; 15 minutes
 	@$(BIN)/python -m benchmarks.landing

@@ -1,8 +1,8 @@
-"""`python -m tests.measured --torture FILE --mutants --simulate FILE`: puts figures into docs/reliability.md.
+"""`python -m tests.measured --torture FILE --memory FILE --mutants --simulate FILE`: figures for docs/reliability.md.
 
 Each table stands between `<!-- name: begin -->` and `<!-- name: end -->`, so that no figure is ever typed: torture runs
-from the JSON lines of `make torture OUT=FILE`, mutants from the seeds that the tests keep, the simulation from the last
-line of `make simulate`.
+from the JSON lines of `make torture OUT=FILE`, memory from those of `make memory OUT=FILE`, mutants from the seeds that
+the tests keep, the simulation from the last line of `make simulate`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ def main() -> int:
     """0: the page is written; 1: it has no place for a table."""
     parser = argparse.ArgumentParser(prog="python -m tests.measured", description=__doc__)
     parser.add_argument("--torture", type=Path, help="JSON lines of torture runs")
+    parser.add_argument("--memory", type=Path, help="JSON lines of make memory")
     parser.add_argument("--mutants", action="store_true", help="the mutants and the seeds that kill them")
     parser.add_argument("--simulate", type=Path, help="the output of make simulate")
     chosen = parser.parse_args()
     tables: dict[str, str] = {}
     if chosen.torture:
         tables["torture"] = torture_table([json.loads(line) for line in chosen.torture.read_text().splitlines()])
+    if chosen.memory:
+        tables["memory"] = memory_table([json.loads(line) for line in chosen.memory.read_text().splitlines()])
     if chosen.mutants:
         tables["mutants"] = mutants_table(json.loads(KILLED_AT.read_text()))
     if chosen.simulate:
@@ -79,6 +82,25 @@ def torture_table(runs: Sequence[Run]) -> str:
     )
     ordered = sorted(runs, key=lambda run: (run["brokers"], run["seed"]))
     return "\n".join([total, "", head, *(_row(run) for run in ordered)])
+
+
+def memory_table(runs: Sequence[Run]) -> str:
+    """A row for each run: the consumer's RSS over time, in MB."""
+    head = (
+        "| run | MB in | s without storage | buffered | RSS before | at 1/4 | at 1/2 | at 3/4 | at its end |"
+        " most of the whole run | in the end | audit | passed |\n|" + "---|" * 13
+    )
+    rows = [
+        [
+            run["story"],
+            f"{run['written_mb']:,}",
+            f"{run['outage_s']:.0f}",
+            *(run["buffered_mb"], run["before"], *run["during"], run["most"], run["after"], run["audit"]),
+            "yes" if run["passed"] else "**no**",
+        ]
+        for run in runs
+    ]
+    return "\n".join([head, *(f"| {' | '.join(map(str, cells))} |" for cells in rows)])
 
 
 def mutants_table(killed_at: Mapping[str, int]) -> str:
