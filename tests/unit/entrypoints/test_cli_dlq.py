@@ -103,7 +103,7 @@ def test_what_is_discarded_says_who_and_why(letters: Letters) -> None:
     [one, _] = letters.listed("--standing", "discarded")
     page = letters.run("dlq", "show", "orders", one["letter"]).stdout.decode()
     assert "load test" in page
-    none = letters.run("dlq", "show", "orders", one["letter"] + "0")
+    none = letters.run("dlq", "show", "orders", one["letter"] + "999")
     assert (none.returncode, b"has no such letter" in none.stderr) == (1, True)
 
 

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from streamlake.domain.model.audit_report import AuditReport, Finding, PartitionAudit, ReplayAudit, Scope
 from streamlake.domain.model.times import rfc3339
 from streamlake.domain.use_cases.audit import Progress as Told
+from streamlake.entrypoints.cli.screen import screen
 from streamlake.entrypoints.cli.wiring import wired
 
 ALWAYS = ("visible", "landed", "lettered")
@@ -86,7 +87,7 @@ def _progress() -> Iterator[Told]:
 
 
 def _print(report: AuditReport) -> None:
-    console = Console()
+    console = screen()
     zone = report.zone
     click.echo(
         f"{report.dataset}: {zone.parts:,} parts in {zone.prefixes:,} prefixes, {zone.live_records:,} live and"

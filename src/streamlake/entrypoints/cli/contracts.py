@@ -19,6 +19,7 @@ from streamlake.domain.model.contract_changes import Change, changes
 from streamlake.domain.model.contract_drafts import SampledField, draft, sample
 from streamlake.domain.model.contracts import DATASET_NAME, Contract
 from streamlake.domain.ports.contract_catalog import ContractFiles
+from streamlake.entrypoints.cli.screen import screen
 from streamlake.entrypoints.cli.wiring import wired
 from streamlake.entrypoints.dataset_page import describe
 
@@ -53,7 +54,7 @@ def show(dataset: str, schema_version: str | None, as_json: bool) -> None:
     table = Table(*(Column(name, overflow="fold") for name in ("field", "type", "required", "rules")))
     for row in _rows("", found.json_schema):
         table.add_row(*row)
-    Console().print(table)
+    screen().print(table)
     click.echo(json.dumps(page["example"], ensure_ascii=False))
 
 

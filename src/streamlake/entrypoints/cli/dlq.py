@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from streamlake.domain.model.contracts import dlq_topic
@@ -25,6 +24,7 @@ from streamlake.entrypoints.cli.dlq_options import letter_id, selected
 from streamlake.entrypoints.cli.dlq_resolve import discard, redrive
 from streamlake.entrypoints.cli.letters_told import as_json, as_whole_json, in_full, one_line, resolution_as_json
 from streamlake.entrypoints.cli.progress import progress_bars
+from streamlake.entrypoints.cli.screen import screen
 from streamlake.entrypoints.cli.wiring import wired
 from streamlake.entrypoints.container import Container
 
@@ -152,10 +152,10 @@ def _print_counts(counts: Mapping[Kind, LetterCount]) -> None:
     table = Table(
         *(
             Column(name, overflow="fold")
-            for name in ("standing", "stage", "error class", "letters", "first failed", "last failed")
+            for name in ("standing", "stage", "error class", "letters", "first failed (UTC)", "last failed (UTC)")
         )
     )
     for kind, counted in sorted(counts.items()):
-        first, last = rfc3339_of_ms(counted.first_ms), rfc3339_of_ms(counted.last_ms)
+        first, last = rfc3339_of_ms(counted.first_ms)[:19], rfc3339_of_ms(counted.last_ms)[:19]
         table.add_row(*kind, f"{counted.count:,}", first, last)
-    Console().print(table)
+    screen().print(table)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from streamlake.domain.errors import DataFault
@@ -19,6 +18,7 @@ from streamlake.domain.model.letters import DeadLetter
 from streamlake.entrypoints.cli.dlq_options import selected
 from streamlake.entrypoints.cli.letters_told import printable
 from streamlake.entrypoints.cli.progress import progress_bars
+from streamlake.entrypoints.cli.screen import screen
 from streamlake.entrypoints.cli.wiring import wired
 from streamlake.entrypoints.redriving import Outcome, Redriving
 
@@ -99,7 +99,7 @@ def _report(done: str, outcome: Outcome, as_json: bool) -> None:
         for rule, count in outcome.stays.most_common():
             letter, why = outcome.first[rule]
             table.add_row(f"{count:,}", rule, letter, printable(why))
-        Console().print(table)
+        screen().print(table)
     parts = [f"{outcome.resolved:,} {done}", f"{outcome.stays.total():,} stay open", f"{outcome.void:,} void"]
     if outcome.recovered:
         parts.append(f"{outcome.recovered:,} had been sent by an interrupted redrive")

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from streamlake.domain.model.quality_report import Outcome, QualityReport, QualityResult
 from streamlake.domain.model.quality_rules import plain
 from streamlake.entrypoints.cli.progress import progress_bars
+from streamlake.entrypoints.cli.screen import screen
 from streamlake.entrypoints.cli.wiring import wired
 
 _SOURCE = re.compile(r"live|replay:([A-Za-z0-9][A-Za-z0-9._-]{0,127})")
@@ -78,7 +78,7 @@ def _print(report: QualityReport) -> None:
         name = f"{result.version} {result.rule.name}" if several else result.rule.name
         style = _STYLES[result.outcome]
         table.add_row(escape(name), *_measured(result), f"[{style}]{result.outcome}[/{style}]")
-    console = Console()
+    console = screen()
     console.print(table)
     for result in report.results:
         for line in _details(result):

@@ -7,11 +7,11 @@ import sys
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from streamlake.domain.model.parts import raw_prefix
 from streamlake.domain.use_cases.roll_up import rebuild_roll_up
+from streamlake.entrypoints.cli.screen import screen
 from streamlake.entrypoints.cli.wiring import wired
 
 
@@ -38,7 +38,7 @@ def ls(dataset: str, date: str | None, as_json: bool) -> None:
                 kind = info.kind if info.replay_id is None else f"replay {info.replay_id}"
                 table.add_row(part.date, f"{part.number:04d}", kind, f"{info.records:,}", f"{found.size:,}", lanes)
         if not as_json:
-            Console().print(table)
+            screen().print(table)
 
 
 @raw_zone.command()

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from streamlake.domain.model.replay_plans import ReplayPlan
 from streamlake.domain.use_cases.replay_records import ReplaySummary, lost_in_words
+from streamlake.entrypoints.cli.screen import screen
 
 
 def print_plans(plans: Sequence[ReplayPlan], as_json: bool) -> None:
@@ -28,7 +28,7 @@ def print_plans(plans: Sequence[ReplayPlan], as_json: bool) -> None:
             lost = "" if part.lost is None else f"[{part.lost[0]}, {part.lost[1]})"
             numbers = (part.start, part.until, part.records, part.landed_live)
             table.add_row(str(part.partition), *(f"{number:,}" for number in numbers), lost, f"{part.bytes:,}")
-        Console().print(table)
+        screen().print(table)
         click.echo(f"{each.records:,} records at most, about {each.parts:,} parts")
         if each.lost:
             click.echo(lost_in_words(each))
@@ -44,7 +44,7 @@ def print_status(found: ReplaySummary) -> None:
         table.add_row(
             str(each.number), each.state, each.by, each.started_at[:19], each.updated_at[:19], *counts, each.reason
         )
-    Console().print(table)
+    screen().print(table)
 
 
 def print_list(found: Sequence[ReplaySummary]) -> None:
@@ -52,7 +52,7 @@ def print_list(found: Sequence[ReplaySummary]) -> None:
     table = _table("id", "dataset", "mode", "selection", "by", "at", "state", "landed", "lettered")
     for each in found:
         table.add_row(*_line(each))
-    Console().print(table)
+    screen().print(table)
 
 
 def _table(*names: str, title: str | None = None) -> Table:

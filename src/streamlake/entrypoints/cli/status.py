@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from streamlake.domain.model.status_report import STATUS_VERSION, CheckStatus, DatasetStatus, StatusReport
 from streamlake.domain.model.times import rfc3339
+from streamlake.entrypoints.cli.screen import screen
 from streamlake.entrypoints.cli.wiring import wired
 
 
@@ -34,7 +34,7 @@ def status(datasets: tuple[str, ...], as_json: bool) -> None:
 
 
 def _print(report: StatusReport) -> None:
-    console = Console()
+    console = screen()
     table = Table("dataset", "consumers", "committed", "lag", "audit", "quality", "replays")
     for found in report.datasets:
         committed = sum(each.committed is not None for each in found.partitions)

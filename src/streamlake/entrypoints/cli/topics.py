@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.use_cases.provision_topics import TopicPlan
+from streamlake.entrypoints.cli.screen import screen
 from streamlake.entrypoints.cli.wiring import wired
 
 
@@ -58,7 +58,7 @@ def list_topics(as_json: bool) -> None:
     table = Table(*(Column(name, overflow="fold") for name in ("topic", "id", "partitions", "replication", "offsets")))
     for name, info in found.items():
         table.add_row(name, info.topic_id, str(info.partitions), str(info.replication), f"{held[name]:,}")
-    Console().print(table)
+    screen().print(table)
 
 
 def _what(plan: TopicPlan) -> list[str]:
@@ -76,7 +76,7 @@ def _print(plans: list[TopicPlan]) -> None:
     table = Table("topic", "plan")
     for plan in plans:
         table.add_row(plan.spec.name, "\n".join(_what(plan)) or "as it should be")
-    Console().print(table)
+    screen().print(table)
 
 
 def _print_json(plans: list[TopicPlan]) -> None:

@@ -1,0 +1,14 @@
+"""Where tables are printed."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+PIPE_COLUMNS = 200
+
+
+def screen() -> Console:
+    """Standard output: as wide as the terminal is; in a pipe or a file so wide that no cell has to be broken."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
