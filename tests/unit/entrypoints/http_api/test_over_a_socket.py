@@ -67,6 +67,24 @@ def test_a_client_that_waits_for_100_continue_is_refused_without_it_and_hung_up_
         assert (status, headers["connection"], link.recv(1)) == (413, "close", b"")
 
 
+def test_a_client_that_waits_for_100_continue_is_told_to_go_on_before_it_sends_the_body(small: Door) -> None:
+    with listening(small) as (port, _, _), connected(port) as link:
+        link.sendall(head(f"content-length: {len(GOOD)}", also="expect: 100-continue\r\n"))
+        interim = more(link)
+        link.sendall(GOOD)
+
+        assert (interim, answer_of(link)[0]) == (b"HTTP/1.1 100 Continue\r\n\r\n", 202)
+    assert [r.value for r in small.everything()] == [GOOD]
+
+
+def test_an_answer_comes_in_one_piece(small: Door) -> None:
+    with listening(small) as (port, _, _), connected(port) as link:
+        link.sendall(head(f"content-length: {len(GOOD)}") + GOOD)
+
+        top, _, body = more(link).partition(b"\r\n\r\n")
+    assert (top[:12], json.loads(body)["dataset"]) == (b"HTTP/1.1 202", "orders")
+
+
 def test_a_body_longer_than_its_content_length_is_one_event_and_then_no_http(small: Door) -> None:
     with listening(small) as (port, _, _), connected(port) as link:
         link.sendall(head(f"content-length: {len(GOOD)}") + GOOD + b"<<<and more>>>\r\n\r\n")
