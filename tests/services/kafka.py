@@ -12,8 +12,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
@@ -38,6 +40,9 @@ IMAGE = f"apache/kafka:{VERSION}"
 CACHE = Path(__file__).parents[2] / ".cache" / f"kafka-{VERSION}"
 START_S = 90.0
 """A broker is up in 3 s on an idle machine; a loaded one with two cores needs its time."""
+
+LISTENING = (15_000, 32_000)
+"""Ports to listen on; Linux connects from 32,768 up (net.ipv4.ip_local_port_range), others from higher ones."""
 
 POM = f"""\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -351,8 +356,11 @@ class _Jvm(Broker):
     def fault(self) -> str | None:
         if self._process is None or self._process.poll() is None:
             return None
-        said = self._output.read_text(errors="replace")[-2000:]
-        return f"Kafka broker {self._node} ended with {self._process.returncode}: {said}"
+        return f"Kafka broker {self._node} ended with {self._process.returncode}: {self.said()}"
+
+    def said(self) -> str:
+        """The end of what it has printed, also while formatting."""
+        return self._output.read_text(errors="replace")[-2000:]
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -380,9 +388,21 @@ class _Jvm(Broker):
 @contextmanager
 def _on_the_jvm(count: int, behind: TcpProxy | None) -> Iterator[KafkaService]:
     fetch()
+    with contextlib.ExitStack() as started:
+        try:
+            service = started.enter_context(_started(count, behind))
+        except ServiceUnavailable as e:
+            # Whatever came between, such as another's listener on a port that was free: with new ones it is over.
+            print(f"Kafka did not start and is started anew: {e}", file=sys.stderr)
+            service = started.enter_context(_started(count, behind))
+        yield service
+
+
+@contextmanager
+def _started(count: int, behind: TcpProxy | None) -> Iterator[KafkaService]:
     folder = Path(tempfile.mkdtemp(prefix="streamlake-kafka-"))
-    ports = free_ports(2 * count)
-    serving, controlling = ports[:count], ports[count:]
+    ports = free_ports(2 * count + 1)
+    serving, controlling, proxied = ports[:count], ports[count:-1], ports[-1]
     voters = ",".join(f"{n + 1}@127.0.0.1:{port}" for n, port in enumerate(controlling))
     brokers = []
     for n in range(count):
@@ -399,13 +419,14 @@ def _on_the_jvm(count: int, behind: TcpProxy | None) -> Iterator[KafkaService]:
             **settings(count),
         }
         if behind:
+            behind.target = proxied
             options |= _second_door(options["listeners"], serving[n], behind)
         brokers.append(_Jvm(home, n + 1, options, "512m" if count == 1 else "320m"))
     try:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        for formatting in [broker.format(cluster) for broker in brokers]:
-            if formatting.wait(START_S):
-                raise ServiceUnavailable(f"JVM: Kafka could not format its storage, see {folder}/*/output.log")
+        for broker, formatting in [(broker, broker.format(cluster)) for broker in brokers]:
+            if status := formatting.wait(START_S):
+                raise ServiceUnavailable(f"JVM: kafka-storage format ended with {status}: {broker.said()}")
         for broker in brokers:
             broker.start()
         service = KafkaService(",".join(f"127.0.0.1:{port}" for port in serving), brokers, "jvm")
@@ -419,7 +440,6 @@ def _on_the_jvm(count: int, behind: TcpProxy | None) -> Iterator[KafkaService]:
 
 def _second_door(listeners: str, serving: int, behind: TcpProxy) -> dict[str, str]:
     """Options of another listener, at whose port the proxy knocks."""
-    (behind.target,) = free_ports(1)
     return {
         "listeners": f"{listeners},PROXIED://127.0.0.1:{behind.target}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{serving},PROXIED://127.0.0.1:{behind.port}",
@@ -431,12 +451,23 @@ def _second_door(listeners: str, serving: int, behind: TcpProxy) -> dict[str, st
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
+    """Ports of 127.0.0.1 that nobody listens on, all different.
+
+    They lie below those that a kernel gives to outgoing connections, so that none of these takes one before it is
+    listened on, or while its broker is down.
+    """
+    found: list[int] = []
+    with contextlib.ExitStack() as held:
+        while len(found) < count:
+            port = random.SystemRandom().randrange(*LISTENING)
+            try:
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError as e:
+                if e.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            found.append(port)
+    return found
 
 
 def spawn(command: Sequence[str], output: int) -> subprocess.Popen[bytes]:
