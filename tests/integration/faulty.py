@@ -134,11 +134,11 @@ def good(label: str) -> bytes:
     return f'{{"order_id":"o","customer_id":"{label}","amount":1,"event_time":"2026-01-01T00:00:00Z"}}'.encode()
 
 
-def write(world: World, values: Sequence[bytes], partition: int | None = None) -> None:
-    """Straight to the log, all acknowledged; round robin over the partitions, or to one of them."""
-    topic, now_ms, lanes = raw_topic(world.dataset), int(time.time() * 1000), len(world.lanes)
+def write(world: World, values: Sequence[bytes], partition: int | None = None, at_s: float | None = None) -> None:
+    """Straight to the log, all acknowledged; round robin over the partitions or to one of them, stamped now or then."""
+    topic, at_ms, lanes = raw_topic(world.dataset), int((at_s or time.time()) * 1000), len(world.lanes)
     places = [number % lanes if partition is None else partition for number in range(len(values))]
-    records = [OutgoingRecord(topic, b"k", v, (), now_ms, at) for v, at in zip(values, places, strict=True)]
+    records = [OutgoingRecord(topic, b"k", v, (), at_ms, at) for v, at in zip(values, places, strict=True)]
     outcomes = world.writer.append_and_wait(records)
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
 
+import httpx
 import pytest
 from tests.integration.faulty import FaultyWorld, good, problems, write
 from tests.integration.system import Child, wait_until
@@ -125,6 +128,51 @@ def test_a_denied_roll_up_halts_nothing(landing: Landing) -> None:
     write(world, [good(f"n{next(_numbers)}") for _ in range(20)])
     wait_until("everything is committed", world.all_committed, RECOVERY_S)
     assert consumer.is_ready()
+
+
+def test_a_damaged_prefix_halts_who_needs_it_and_nobody_else(
+    kafka_service: KafkaService, gcs_service: GcsService, tmp_path: Path
+) -> None:
+    """A part beyond a hole lies under yesterday: what is of yesterday waits, today goes on, and mended all lands."""
+    with fault_proxy(gcs_service.endpoint) as proxy:
+        dataset = f"t{uuid.uuid4().hex[:10]}"
+        world = FaultyWorld(tmp_path, kafka_service.bootstrap, proxy, gcs_service.endpoint, dataset)
+        world.set_up()
+        yesterday, today, others = 0, 1, range(1, len(world.lanes))
+        then = time.time() - 86_400
+        write(world, [good(f"n{number}") for number in range(9)], yesterday, then)
+        for number in others:  # who has nothing committed looks through all prefixes for its start, and would halt too
+            write(world, [good(f"n{number}")], number)
+        first = world.launch_consumer("first")
+        wait_until("all of it has landed", world.all_committed)
+        assert first.terminate() == 0
+        part = min(world.part_infos(), key=lambda info: info.name)
+        stray = part.name.replace("part-0001", "part-0009")
+        world.store.create(stray, b"", content_type="application/gzip", metadata={})
+
+        consumer = world.launch_consumer("second")
+        write(world, [good(f"n{number}") for number in range(9)], yesterday, then)
+        before = world.committed()[yesterday]
+        for number in range(5):
+            write(world, [good(f"t{number}")], today)
+            wait_until("today is committed", lambda: _committed_to_the_end(world, others))
+        wait_until("readiness names it", lambda: "part-0002" in " ".join(problems(consumer) or []), 15)
+        halted = [problem for problem in problems(consumer) or [] if "PrefixDamaged" in problem]
+        assert [problem.split(":")[0] for problem in halted] == [str(world.lanes[yesterday])]
+        assert world.committed()[yesterday] == before
+        assert consumer.process.poll() is None
+
+        name = quote(f"some/prefix/{stray}", safe="")
+        httpx.delete(f"{gcs_service.endpoint}/storage/v1/b/{dataset}/o/{name}").raise_for_status()
+        wait_until("everything is committed", world.all_committed, PROBE_S + 8)
+        wait_until("it is ready again", consumer.is_ready, 5)
+        assert world.observe().faults() == {}
+        world.close()
+
+
+def _committed_to_the_end(world: FaultyWorld, partitions: Iterable[int]) -> bool:
+    committed, marks = world.committed(), world.admin.watermarks(world.lanes)
+    return all(committed.get(number, 0) == marks[world.lanes[number]].high for number in partitions)
 
 
 def _of_a_roll_up(request: Request) -> bool:
