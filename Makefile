@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 PYTEST := $(BIN)/python -m pytest
+SIDE_BY_SIDE := -n 2 --dist loadgroup
 AIRFLOW := .venv-airflow
 
 .DEFAULT_GOAL := help
@@ -20,10 +21,10 @@ demo-kafka: $(VENV)/.dev  ## the same on a real Kafka and a fake GCS, found or s
 	@$(BIN)/python -m tests.services --kafka --gcs -- $(BIN)/python -m streamlake demo --as-set
 
 test: $(VENV)/.dev  ## every test; on real Kafka and GCS API where they can be had
-	@$(PYTEST) tests && echo "test: passed"
+	@$(PYTEST) $(SIDE_BY_SIDE) tests && echo "test: passed"
 
 unit: $(VENV)/.dev  ## only what needs no server
-	@$(PYTEST) tests/unit && echo "unit: passed"
+	@$(PYTEST) $(SIDE_BY_SIDE) tests/unit && echo "unit: passed"
 
 integration: $(VENV)/.dev  ## only what runs on real Kafka, a real GCS API and real processes
 	@$(PYTEST) tests/integration && echo "integration: passed"
