@@ -1,7 +1,6 @@
-"""`python -m benchmarks.report`: puts what was measured into docs/performance.md, between its markers.
+"""`python -m benchmarks.report`: puts what was measured into docs/performance.md and README.md, between their markers.
 
-Each table stands between `<!-- name -->` and `<!-- /name -->` and is made of one JSON file of benchmarks/results/, so
-that no figure is ever typed. Files that are not there leave their tables as they are.
+Each table is made of one JSON file of benchmarks/results/. Files that are not there leave their tables as they are.
 """
 
 from __future__ import annotations
@@ -11,27 +10,29 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.pages import filled
+
 from benchmarks import http, profile
 from benchmarks.figures import RESULTS, Point, load_landing, shapes_table, table
 from benchmarks.quiet import Quiet
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+README = ROOT / "README.md"
 
 
 def main() -> int:
-    """Rewrite the page."""
-    page = PAGE.read_text()
-    replaced = []
-    for name, text in sections(RESULTS):
-        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        if begin not in page or end not in page:
-            print(f"report: {PAGE.name} has no markers for {name}", file=sys.stderr)
-            return 1
-        before, after = page.partition(begin)[0], page.partition(end)[2]
-        page = f"{before}{begin}\n\n{text}\n\n{end}{after}"
-        replaced.append(name)
-    PAGE.write_text(page)
-    print(f"report: {PAGE.name}: {', '.join(replaced) or 'nothing measured yet'}")
+    """Rewrite both pages."""
+    tables = dict(sections(RESULTS))
+    readme = README.read_text()
+    of_readme = {name: text for name, text in tables.items() if f"<!-- {name} -->" in readme}
+    try:
+        PAGE.write_text(filled(PAGE.read_text(), tables))
+        README.write_text(filled(readme, of_readme))
+    except ValueError as lacking:
+        print(f"report: {lacking}", file=sys.stderr)
+        return 1
+    print(f"report: {', '.join(tables) or 'nothing measured yet'}")
     return 0
 
 

@@ -1,8 +1,7 @@
 """`python -m tests.measured --torture FILE --memory FILE --mutants --simulate FILE`: figures for docs/reliability.md.
 
-Each table stands between `<!-- name: begin -->` and `<!-- name: end -->`, so that no figure is ever typed: torture runs
-from the JSON lines of `make torture OUT=FILE`, memory from those of `make memory OUT=FILE`, mutants from the seeds that
-the tests keep, the simulation from the last line of `make simulate`.
+Torture runs come from the JSON lines of `make torture OUT=FILE`, memory from those of `make memory OUT=FILE`, mutants
+from the seeds that the tests keep, the simulation from the last line of `make simulate`.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.pages import filled
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.registry import names
 
@@ -45,22 +45,10 @@ def main() -> int:
     try:
         PAGE.write_text(filled(PAGE.read_text(), tables))
     except ValueError as lacking:
-        print(f"measured: {lacking}", file=sys.stderr)
+        print(f"measured: {PAGE.name}: {lacking}", file=sys.stderr)
         return 1
     print(f"measured: {PAGE.name}: {', '.join(tables) or 'nothing was given'}")
     return 0
-
-
-def filled(page: str, tables: Mapping[str, str]) -> str:
-    """The page with each table between its markers. Raises ValueError where there are none."""
-    for name, table in tables.items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        before, found, rest = page.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise ValueError(f"{PAGE.name} has no markers for {name}")
-        page = f"{before}{begin}\n\n{table}\n\n{end}{after}"
-    return page
 
 
 def torture_table(runs: Sequence[Run]) -> str:

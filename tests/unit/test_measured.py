@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import pytest
-from tests.measured import PAGE, filled, memory_table, mutants_table, torture_table
+from tests.measured import PAGE, memory_table, mutants_table, torture_table
+from tests.pages import filled
 from tests.simulation.registry import names
 from tests.torture.memory import Sizes
 from tests.torture.report import Report
