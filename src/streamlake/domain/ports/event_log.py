@@ -142,7 +142,7 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """A topic as it is. `topic_id` is new whenever a topic of that name is created anew."""
+    """A topic as it is. `topic_id` is new whenever a topic of that name is created anew; of `A-Z a-z 0-9 - _` alone."""
 
     name: str
     topic_id: str

@@ -14,6 +14,7 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     TopicCollection,
+    Uuid,
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, but not marked so for type checkers
     AdminClient,
@@ -79,7 +80,7 @@ class KafkaAdmin(LogAdmin):
                 if described is not None:
                     partitions = described.partitions
                     copies = min((len(p.replicas) for p in partitions), default=0)
-                    found[name] = TopicInfo(name, str(described.topic_id), len(partitions), copies)
+                    found[name] = TopicInfo(name, spelled(described.topic_id), len(partitions), copies)
             return found
 
     def topic_config(self, name: str) -> Mapping[str, str]:
@@ -248,6 +249,12 @@ class KafkaAdmin(LogAdmin):
 
 
 _TIMEOUT = {"request_timeout": REQUEST_S}
+
+
+def spelled(topic_id: Uuid) -> str:
+    """A topic id as Kafka's own tools write it: URL-safe base64. The driver has `/` and `+` in it, and an id stands in
+    paths and in the ids of letters."""
+    return str(topic_id).replace("/", "_").replace("+", "-")
 
 
 def _one(futures: Mapping[Any, Future[T]]) -> Future[T]:
