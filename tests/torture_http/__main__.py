@@ -2,7 +2,7 @@
 
 A client sends events to `streamlake api` on a real Kafka whose brokers are killed, stopped and frozen, with a small
 producer queue that runs full; then each answer is held against the log. 2xx: there, where the answer says. 503: not
-there. 504: either. The same key: the same id. The last line has the verdict.
+there. 504: either. The same key: the same id. What is there twice is the same. The last line has the verdict.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def torture(service: KafkaService, folder: Path, seed: int, events: int, seconds
     said = ", ".join(f"{status} x {count:,}" for status, count in sorted(ledger.statuses.items()))
     print(
         f"torture-http: {'FAILED' if broken else 'passed'}: seed {seed}, {events:,} events in {took:.0f} s,"
-        f" {len(ledger.said):,} attempts: {said}; requests {dict(sorted(ledger.http.items()))}"
+        f" {len(ledger.said):,} attempts: {said}; in the log twice {ledger.doubled:,};"
+        f" requests {dict(sorted(ledger.http.items()))}"
     )
     return 1 if broken else 0
 
