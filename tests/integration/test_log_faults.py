@@ -87,9 +87,11 @@ def test_without_a_dead_letter_topic_nothing_of_a_bad_snapshot_is_committed(
     write(world, [good(f"before-{n}") for n in range(12)])
     wait_until("everything is committed", world.all_committed)
     before = world.committed()
-    _delete_topic(kafka_admin, dlq_topic(world.dataset))
+    dlq = dlq_topic(world.dataset)
+    _delete_topic(kafka_admin, dlq)
     write(world, [b"{broken", good("after")], partition=0)
-    wait_until("readiness names it", lambda: _says(consumer, "TopicMissing", dlq_topic(world.dataset)), NOTICED_S)
+    wait_until("readiness names it", lambda: _says(consumer, f"DeadLetterTopicMissing: {dlq}"), NOTICED_S)
+    assert not _told(consumer, "TopicMissing"), "it is not taken for the raw topic's end"
     assert world.committed() == before
     assert world.cli("topics", "provision").returncode == 0
     wait_until("everything is committed", world.all_committed, PROBE_S + 15)

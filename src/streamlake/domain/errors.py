@@ -17,6 +17,7 @@
     |   |-- UnknownDataset         no contract for that dataset or version
     |   |-- AccessDenied           401 / 403, a missing ACL
     |   |-- TopicMissing           the topic does not exist (clients never create topics)
+    |   |-- DeadLetterTopicMissing letters have nowhere to go
     |   |-- TopicRecreated         another topic lives under this name now
     |   |-- Halted                 a partition was halted on purpose, until somebody resumes it
     |   |-- PositionLost           the start position is not in the log any more, or not yet
@@ -128,6 +129,10 @@ class AccessDenied(OperatorFault):
 
 class TopicMissing(OperatorFault):
     """The topic does not exist. `streamlake topics provision` makes it."""
+
+
+class DeadLetterTopicMissing(OperatorFault):
+    """What is to be dead-lettered has nowhere to go, and waits. `streamlake topics provision` makes the topic."""
 
 
 class TopicRecreated(OperatorFault):

@@ -37,14 +37,15 @@ from tests.unit.domain.worlds import (
 from streamlake.adapters.event_log.memory import MemoryEventLog
 from streamlake.adapters.object_store.memory import MemoryObjectStore
 from streamlake.domain.errors import (
+    DeadLetterTopicMissing,
     NotStored,
     OutcomeUnknown,
     RecordTooLarge,
     SettingsInvalid,
     StoreUnavailable,
+    StreamLakeError,
     TopicMissing,
     TopicRecreated,
-    WorldFault,
 )
 from streamlake.domain.model.dead_letters import TRUNCATED_BYTES
 from streamlake.domain.model.snapshots import Snapshot
@@ -113,13 +114,20 @@ def test_no_part_comes_to_be_before_every_letter_is_acknowledged() -> None:
     assert bodies(store) == [[0, 2, 4]]
 
 
-@pytest.mark.parametrize("outcome", [NotStored("down"), OutcomeUnknown("timeout"), TopicMissing("gone")])
-def test_letters_acknowledged_are_not_sent_again(outcome: WorldFault) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "fault"),
+    [
+        (NotStored("down"), NotStored),
+        (OutcomeUnknown("timeout"), OutcomeUnknown),
+        (TopicMissing("gone"), DeadLetterTopicMissing),
+    ],
+)
+def test_letters_acknowledged_are_not_sent_again(outcome: StreamLakeError, fault: type[StreamLakeError]) -> None:
     log = open_log()
     writer = FaultyWriter(log.writer(), {2: outcome})
     landing_ = landing(log, MemoryObjectStore(), writer)
     snapshot = sealed(values={0: BAD, 1: BAD, 2: BAD})
-    with pytest.raises(type(outcome)):
+    with pytest.raises(fault):
         landing_.land(snapshot, NOW)
     landing_.land(snapshot, NOW)
     offsets = [dict(record.headers)["dlq_source_offset"] for record in writer.sent]
@@ -202,7 +210,7 @@ def test_a_truncated_letter_that_fails_is_tried_again() -> None:
 def test_a_missing_dead_letter_topic_halts_and_heals() -> None:
     log, store = open_log(dlq=False), MemoryObjectStore()
     snapshot = sealed()
-    with pytest.raises(TopicMissing, match="dlq"):
+    with pytest.raises(DeadLetterTopicMissing, match="dlq"):
         landing(log, store).land(snapshot, NOW)
     assert list(store.list("")) == []
     log.admin().create_topic(TopicSpec(DLQ, 1, 1))

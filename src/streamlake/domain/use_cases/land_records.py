@@ -21,6 +21,7 @@ from datetime import datetime
 
 from streamlake.domain.errors import (
     DataFault,
+    DeadLetterTopicMissing,
     OperatorFault,
     PrefixDamaged,
     RecordTooLarge,
@@ -393,6 +394,11 @@ class LandSnapshots:
             elif isinstance(outcome, RecordTooLarge):
                 topic = dlq_topic(self._dataset)
                 fault = fault or SettingsInvalid(f"{topic}: max.message.bytes is too small even for a truncated letter")
+            elif isinstance(outcome, TopicMissing):
+                # Not to be taken for the raw topic's end, which drops the snapshot: this one can be landed as it is.
+                fault = fault or DeadLetterTopicMissing(
+                    f"{dlq_topic(self._dataset)}: does not exist; `streamlake topics provision` makes it"
+                )
             elif isinstance(outcome, DataFault):
                 fault = fault or SettingsInvalid(f"{dlq_topic(self._dataset)}: refuses letters: {outcome}")
             else:
