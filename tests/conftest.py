@@ -1,7 +1,12 @@
-"""Contract suites assert like tests do, so pytest must rewrite their asserts too."""
+"""What runs beside what (`pytest -n 2`), and which modules assert like tests do without being tests."""
+
+from __future__ import annotations
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
+# Contract suites assert like tests do, so pytest must rewrite their asserts too.
 pytest.register_assert_rewrite(
     "tests.contracts.clock",
     "tests.contracts.contract_catalog",
@@ -10,3 +15,31 @@ pytest.register_assert_rewrite(
     "tests.contracts.part_format",
     "tests.contracts.quality_engine",
 )
+
+SERVICES = "tests/integration/"
+TIMED = (
+    "test_event_log_kafka_faults.py",
+    "test_group_faults.py",
+    "test_http_honesty.py",
+    "test_leaving_and_starting.py",
+    "test_network_faults.py",
+    "test_storage_faults.py",
+    "test_torture_slice.py",
+)
+"""They hold processes to their times; about half of what needs services takes."""
+
+
+class TwoQueues(LoadScopeScheduling):
+    """One queue of what is timed, so that never two of these are under way, one of all else that needs services, so
+    that it shares them; both mostly wait. The other files go wherever there is room."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        if not file.startswith(SERVICES):
+            return file
+        return "timed" if file.endswith(TIMED) else "services"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TwoQueues:
+    """Not `--dist loadgroup`: pytest 9.2 does not take the marks that xdist 3.8 writes into the ids of tests."""
+    return TwoQueues(config, log)

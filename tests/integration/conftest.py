@@ -9,32 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from tests.services.gcs import GcsService, gcs
 from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
-
-HERE = Path(__file__).parent
-TIMED = {
-    "test_event_log_kafka_faults",
-    "test_group_faults",
-    "test_http_honesty",
-    "test_leaving_and_starting",
-    "test_network_faults",
-    "test_storage_faults",
-    "test_torture_slice",
-}
-"""They hold processes to their times; about half of what this folder takes."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two queues, where tests run side by side: never are two of the timed ones under way, which mostly wait for what
-    they have broken, and the rest shares its services. Tests without services go wherever there is room."""
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.xdist_group("timed" if item.path.stem in TIMED else "services"))
 
 
 def missing(reason: str) -> NoReturn:
