@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
+from xdist.remote import Producer  # type: ignore[import-untyped]
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 # Contract suites assert like tests do, so pytest must rewrite their asserts too.
 pytest.register_assert_rewrite(
@@ -29,7 +29,7 @@ TIMED = (
 """They hold processes to their times; about half of what needs services takes."""
 
 
-class TwoQueues(LoadScopeScheduling):
+class TwoQueues(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """One queue of what is timed, so that never two of these are under way, one of all else that needs services, so
     that it shares them; both mostly wait. The other files go wherever there is room."""
 
