@@ -40,6 +40,8 @@ CONSUMER_DEFAULTS: Properties = {
     "max.poll.interval.ms": "300000",
     # What bounds a commit to a broker that does not answer (librdkafka: 60 s, beyond any shutdown deadline).
     "socket.timeout.ms": "10000",
+    # What is fetched ahead, of all partitions together: most of a second's worth (librdkafka: 64 MiB).
+    "queued.max.messages.kbytes": "32768",
 }
 
 CLASSIC_DEFAULTS: Properties = {"session.timeout.ms": "30000"}
