@@ -7,13 +7,15 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.conftest import missing
 from tests.integration.system import Child, World, wait_until
 from tests.services.gcs import GcsService
-from tests.services.kafka import KafkaService
+from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
 
 from streamlake.domain.model.contracts import raw_topic
 from streamlake.domain.model.records import OutgoingRecord
@@ -32,9 +34,15 @@ BAD = 6
 @pytest.fixture
 def world(kafka_service: KafkaService, gcs_service: GcsService, tmp_path: Path) -> Iterator[World]:
     """A dataset of its own with records in each partition, one of them bad, landed by nobody yet."""
+    made = prepared(kafka_service, gcs_service, tmp_path)
+    yield made
+    made.close()
+
+
+def prepared(service: KafkaService, gcs_service: GcsService, folder: Path) -> World:
     dataset = f"t{uuid.uuid4().hex[:10]}"
     environment = {
-        "STREAMLAKE_EVENT_LOG": f"kafka://{kafka_service.bootstrap}",
+        "STREAMLAKE_EVENT_LOG": f"kafka://{service.bootstrap}",
         "STREAMLAKE_OBJECT_STORE": f"gs://{dataset}",
         "STORAGE_EMULATOR_HOST": gcs_service.endpoint,
         "STREAMLAKE_KAFKA__SESSION_TIMEOUT_MS": "6000",
@@ -42,11 +50,10 @@ def world(kafka_service: KafkaService, gcs_service: GcsService, tmp_path: Path) 
         "STREAMLAKE_LANDING__MAX_AGE_S": "1",
         "STREAMLAKE_LANDING__MAX_RECORDS": "300",
     }
-    made = World(tmp_path, environment, dataset, "json")
+    made = World(folder, environment, dataset, "json")
     made.set_up()
     put(made, RECORDS)
-    yield made
-    made.close()
+    return made
 
 
 def put(world: World, count: int) -> None:
@@ -148,6 +155,30 @@ def test_a_consumer_killed_while_it_rewrites(world: World) -> None:
     third = world.consumer("three")
     assert command.process.wait(180) == 0, command.log.read_text()[-2000:]
     check(world, consumers[1], third)
+
+
+@pytest.mark.parametrize("state", ["stopping", "rewriting"])
+def test_the_broker_lost_on_the_way(gcs_service: GcsService, tmp_path: Path, state: str) -> None:
+    """The command waits it out, or ends and is resumed; the consumers only wait."""
+    with ExitStack() as services:
+        try:
+            service = services.enter_context(kafka(faults=True))
+        except ServiceUnavailable as e:
+            missing(str(e))
+        world = prepared(service, gcs_service, tmp_path)
+        services.callback(world.close)
+        consumers = [world.consumer("one"), world.consumer("two")]
+        wait_until("everything has landed", world.all_committed)
+        command = start_rewind(world)
+        wait_for_state(world, state)
+        service.kill()
+        wait_until("the consumers miss it", lambda: not any(child.is_ready() for child in consumers), 60)
+        service.restart()
+        if command.process.wait(180) != 0:
+            done = world.cli("replay", "resume", "r")
+            assert done.returncode == 0, done.stdout + done.stderr
+        wait_until("the consumers are back", lambda: all(child.is_ready() for child in consumers))
+        check(world, *consumers)
 
 
 def test_an_abort_puts_the_group_back(world: World) -> None:
