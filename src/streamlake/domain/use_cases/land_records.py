@@ -178,19 +178,15 @@ class LandRecords:
 
     def still_owned(self, snapshot: Snapshot) -> list[TopicPartition]:
         """The partitions of a snapshot that are owned, without a break, since it was filled."""
-        return [
-            source
-            for source, span in snapshot.spans.items()
-            if (owned := self._owned.get(source)) is not None and owned.epoch == span.epoch
-        ]
+        return [source for source, span in snapshot.spans.items() if self._owned_since(source, span.epoch)]
 
     def halted(self, snapshot: Snapshot) -> dict[TopicPartition, OperatorFault]:
         """The partitions that landing took out of a snapshot, and why, as far as they are owned without a break."""
-        return {
-            source: fault
-            for source, (epoch, fault) in snapshot.halted.items()
-            if (owned := self._owned.get(source)) is not None and owned.epoch == epoch
-        }
+        return {source: fault for source, (epoch, fault) in snapshot.halted.items() if self._owned_since(source, epoch)}
+
+    def _owned_since(self, source: TopicPartition, epoch: int) -> bool:
+        owned = self._owned.get(source)
+        return owned is not None and owned.epoch == epoch
 
     def _has_room_for(self, rows: Rows) -> bool:
         """Are all timestamps usable, and would the snapshot not span too many dates?"""

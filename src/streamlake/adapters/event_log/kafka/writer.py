@@ -140,13 +140,10 @@ class _Call:
         self._settled = count(1).__next__
 
     def report(self, index: int, topic: str, error: KafkaError | None, message: Message[bytes, bytes]) -> None:
-        self.outcomes[index] = (
-            Appended(topic, cast(int, message.partition()), cast(int, message.offset()))
-            if error is None
-            else self._failed(error, topic)
-        )
-        if self._settled() == self._size:
-            self._done(cast(list[AppendOutcome], self.outcomes))
+        if error is None:
+            self.settle(index, Appended(topic, cast(int, message.partition()), cast(int, message.offset())))
+        else:
+            self.settle(index, self._failed(error, topic))
 
     def refuse(self, fault: StreamLakeError) -> None:
         for index in range(self._size):
