@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from xdist.remote import Producer  # type: ignore[import-untyped]
-from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # Contract suites assert like tests do, so pytest must rewrite their asserts too.
 pytest.register_assert_rewrite(

@@ -6,23 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
-
-
-def delete(lake: Any, name: str) -> None:
-    """Delete an object past StreamLake, which cannot."""
-    bucket, _, prefix = lake.environment["STREAMLAKE_OBJECT_STORE"].removeprefix("gs://").partition("/")
-    path = f"{prefix}/{name}".replace("/", "%2F")
-    answer = httpx.delete(f"{lake.environment['STORAGE_EMULATOR_HOST']}/storage/v1/b/{bucket}/o/{path}")
-    assert answer.status_code in (200, 204), answer.text
 
 
 def test_a_lost_part_turns_the_run_red_and_is_named(lake: Any, run: Callable[..., Any]) -> None:
     lake.produce(30)
     lake.land()
     [part, *_] = lake.parts()
-    delete(lake, part)
+    lake.delete(part)
 
     ended = run("streamlake_audit", {"datasets": [lake.dataset]})
     assert ended.state == "failed"

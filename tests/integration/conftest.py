@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import NoReturn
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import NoReturn, TypeVar
 
 import pytest
 from tests.services.gcs import GcsService, gcs
 from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
+
+S = TypeVar("S")
 
 
 def missing(reason: str) -> NoReturn:
@@ -23,23 +25,26 @@ def missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+@contextmanager
+def promised(service: AbstractContextManager[S]) -> Iterator[S]:
+    """The service, running; where there is none, the test is skipped or fails (`missing`)."""
+    with ExitStack() as services:
+        try:
+            running = services.enter_context(service)
+        except ServiceUnavailable as e:
+            missing(str(e))
+        yield running
+
+
 @pytest.fixture(scope="session")
 def kafka_service() -> Iterator[KafkaService]:
     """A Kafka of one broker. Other tests use it too: make topics and groups of your own, break nothing."""
-    with ExitStack() as services:
-        try:
-            service = services.enter_context(kafka())
-        except ServiceUnavailable as e:
-            missing(str(e))
+    with promised(kafka()) as service:
         yield service
 
 
 @pytest.fixture(scope="session")
 def gcs_service() -> Iterator[GcsService]:
     """A Google Cloud Storage API. Other tests use it too: make buckets of your own."""
-    with ExitStack() as services:
-        try:
-            service = services.enter_context(gcs())
-        except ServiceUnavailable as e:
-            missing(str(e))
+    with promised(gcs()) as service:
         yield service

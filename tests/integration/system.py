@@ -17,11 +17,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pyarrow as pa
@@ -184,6 +185,12 @@ class World:
             check=False,
         )
 
+    def delete(self, name: str) -> None:
+        """Delete an object past StreamLake, which cannot, through the GCS API."""
+        bucket, _, prefix = self.environment["STREAMLAKE_OBJECT_STORE"].removeprefix("gs://").partition("/")
+        path = quote(f"{prefix}/{name}" if prefix else name, safe="")
+        httpx.delete(f"{self.environment['STORAGE_EMULATOR_HOST']}/storage/v1/b/{bucket}/o/{path}").raise_for_status()
+
     def set_up(self) -> None:
         """Bucket and topics, as an operator makes them."""
         assert self.cli("topics", "provision").returncode == 0
@@ -251,12 +258,11 @@ class World:
         """Partition -> committed offset."""
         return {lane.partition: at.offset for lane, at in self.admin.group_offsets(self.group, self.lanes).items()}
 
-    def all_committed(self) -> bool:
-        """Is every offset of the log committed?"""
+    def all_committed(self, partitions: Collection[int] | None = None) -> bool:
+        """Is every offset of the log committed, or of these partitions?"""
         committed = self.committed()
-        return all(
-            committed.get(lane.partition, 0) == mark.high for lane, mark in self.admin.watermarks(self.lanes).items()
-        )
+        lanes = [lane for lane in self.lanes if partitions is None or lane.partition in partitions]
+        return all(committed.get(lane.partition, 0) == mark.high for lane, mark in self.admin.watermarks(lanes).items())
 
     def observe(self) -> Verdict:
         """Everything there is, read record by record."""

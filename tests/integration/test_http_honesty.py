@@ -15,9 +15,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.conftest import missing
+from tests.integration.conftest import missing, promised
 from tests.integration.system import Child, World, wait_until
-from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
+from tests.services.kafka import KafkaService, kafka
 from tests.torture_http.__main__ import UNAVAILABLE
 from tests.torture_http.ledger import Attempt, event_body
 from tests.torture_http.weather import DEEDS, draw
@@ -35,11 +35,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def frail() -> Iterator[KafkaService]:
     """A Kafka of this module's own, to be frozen."""
-    try:
-        with kafka(faults=True) as service:
-            yield service
-    except ServiceUnavailable as e:
-        missing(str(e))
+    with promised(kafka(faults=True)) as service:
+        yield service
 
 
 @pytest.fixture

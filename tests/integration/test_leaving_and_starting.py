@@ -6,18 +6,17 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import missing
+from tests.integration.conftest import promised
 from tests.integration.faulty import FaultyWorld, good, log_lines, problems, write
 from tests.integration.system import Child, World, wait_until
 from tests.services.fault_proxy import fault_proxy
 from tests.services.faults import Fault
 from tests.services.gcs import GcsService
-from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
+from tests.services.kafka import KafkaService, kafka
 
 from streamlake.domain.errors import WorldFault
 
@@ -30,11 +29,7 @@ REFUSED = 3
 @pytest.fixture(scope="module")
 def broker() -> Iterator[KafkaService]:
     """A Kafka of this module's own, to be frozen and killed."""
-    with ExitStack() as services:
-        try:
-            service = services.enter_context(kafka(faults=True))
-        except ServiceUnavailable as e:
-            missing(str(e))
+    with promised(kafka(faults=True)) as service:
         yield service
 
 

@@ -58,6 +58,16 @@ def _told(child: Child, fault: str) -> bool:
     return any(line.get("fault") == fault for line in log_lines(child.log))
 
 
+def _provision_and_check(world: FaultyWorld, consumer: Child) -> None:
+    """The operator mends the topics; the one bad record becomes a letter, and everything else lands."""
+    assert world.cli("topics", "provision").returncode == 0
+    wait_until("everything is committed", world.all_committed, PROBE_S + 15)
+    wait_until("it is ready again", consumer.is_ready, 10)
+    verdict = world.observe()
+    assert verdict.faults() == {}
+    assert len(verdict.letters) == 1
+
+
 def _delete_topic(admin: AdminClient, name: str) -> None:
     admin.delete_topics([name], operation_timeout=10)[name].result()
     wait_until("the topic is gone", lambda: name not in admin.list_topics(timeout=5).topics, 15)
@@ -93,12 +103,7 @@ def test_without_a_dead_letter_topic_nothing_of_a_bad_snapshot_is_committed(
     wait_until("readiness names it", lambda: _says(consumer, f"DeadLetterTopicMissing: {dlq}"), NOTICED_S)
     assert not _told(consumer, "TopicMissing"), "it is not taken for the raw topic's end"
     assert world.committed() == before
-    assert world.cli("topics", "provision").returncode == 0
-    wait_until("everything is committed", world.all_committed, PROBE_S + 15)
-    wait_until("it is ready again", consumer.is_ready, 10)
-    verdict = world.observe()
-    assert verdict.faults() == {}
-    assert len(verdict.letters) == 1
+    _provision_and_check(world, consumer)
 
 
 def test_a_dead_letter_topic_too_small_even_for_a_truncated_letter_stops_commits_until_it_is_enlarged(
@@ -117,12 +122,7 @@ def test_a_dead_letter_topic_too_small_even_for_a_truncated_letter_stops_commits
     assert alive is not None
     assert alive.status_code == 200
     assert world.committed() == before
-    assert world.cli("topics", "provision").returncode == 0
-    wait_until("everything is committed", world.all_committed, PROBE_S + 15)
-    wait_until("it is ready again", consumer.is_ready, 10)
-    verdict = world.observe()
-    assert verdict.faults() == {}
-    assert len(verdict.letters) == 1
+    _provision_and_check(world, consumer)
 
 
 def test_an_operators_reset_reads_again_and_adds_nothing(world: FaultyWorld) -> None:

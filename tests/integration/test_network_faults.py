@@ -6,17 +6,16 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import missing
+from tests.integration.conftest import promised
 from tests.integration.faulty import CLASSIC, KIP_848, SESSION_S, FaultyWorld, PatientProducer
 from tests.integration.system import wait_until
 from tests.services.fault_proxy import fault_proxy
 from tests.services.gcs import GcsService
-from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
+from tests.services.kafka import KafkaService, kafka
 from tests.services.tcp_proxy import TcpProxy, flapping, tcp_proxy
 
 pytestmark = [pytest.mark.kafka, pytest.mark.gcs]
@@ -34,12 +33,8 @@ Flaky = tuple[KafkaService, TcpProxy]
 @pytest.fixture(scope="module")
 def flaky() -> Iterator[Flaky]:
     """A Kafka of this module's own, and the network before it."""
-    with ExitStack() as services:
-        network = services.enter_context(tcp_proxy())
-        try:
-            yield services.enter_context(kafka(behind=network)), network
-        except ServiceUnavailable as e:
-            missing(str(e))
+    with tcp_proxy() as network, promised(kafka(behind=network)) as service:
+        yield service, network
 
 
 @pytest.fixture(params=[CLASSIC, KIP_848], ids=["classic", "consumer"])

@@ -7,15 +7,15 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.conftest import missing
+from tests.integration.conftest import promised
 from tests.integration.system import Child, World, wait_until
 from tests.services.gcs import GcsService
-from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
+from tests.services.kafka import KafkaService, kafka
 
 from streamlake.domain.model.contracts import raw_topic
 from streamlake.domain.model.records import OutgoingRecord
@@ -160,13 +160,7 @@ def test_a_consumer_killed_while_it_rewrites(world: World) -> None:
 @pytest.mark.parametrize("state", ["stopping", "rewriting"])
 def test_the_broker_lost_on_the_way(gcs_service: GcsService, tmp_path: Path, state: str) -> None:
     """The command waits it out, or ends and is resumed; the consumers only wait."""
-    with ExitStack() as services:
-        try:
-            service = services.enter_context(kafka(faults=True))
-        except ServiceUnavailable as e:
-            missing(str(e))
-        world = prepared(service, gcs_service, tmp_path)
-        services.callback(world.close)
+    with promised(kafka(faults=True)) as service, closing(prepared(service, gcs_service, tmp_path)) as world:
         consumers = [world.consumer("one"), world.consumer("two")]
         wait_until("everything has landed", world.all_committed)
         command = start_rewind(world)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from urllib.parse import quote
 
-import httpx
 import pytest
 from tests.integration.faulty import FaultyWorld, good, problems, write
 from tests.integration.system import Child, wait_until
@@ -134,9 +133,12 @@ def test_a_damaged_prefix_halts_who_needs_it_and_nobody_else(
     kafka_service: KafkaService, gcs_service: GcsService, tmp_path: Path
 ) -> None:
     """A part beyond a hole lies under yesterday: what is of yesterday waits, today goes on, and mended all lands."""
-    with fault_proxy(gcs_service.endpoint) as proxy:
+    with ExitStack() as services:
+        proxy = services.enter_context(fault_proxy(gcs_service.endpoint))
         dataset = f"t{uuid.uuid4().hex[:10]}"
-        world = FaultyWorld(tmp_path, kafka_service.bootstrap, proxy, gcs_service.endpoint, dataset)
+        world = services.enter_context(
+            closing(FaultyWorld(tmp_path, kafka_service.bootstrap, proxy, gcs_service.endpoint, dataset))
+        )
         world.set_up()
         yesterday, today, others = 0, 1, range(1, len(world.lanes))
         then = time.time() - 86_400
@@ -155,24 +157,17 @@ def test_a_damaged_prefix_halts_who_needs_it_and_nobody_else(
         before = world.committed()[yesterday]
         for number in range(5):
             write(world, [good(f"t{number}")], today)
-            wait_until("today is committed", lambda: _committed_to_the_end(world, others))
+            wait_until("today is committed", lambda: world.all_committed(others))
         wait_until("readiness names it", lambda: "part-0002" in " ".join(problems(consumer) or []), 15)
         halted = [problem for problem in problems(consumer) or [] if "PrefixDamaged" in problem]
         assert [problem.split(":")[0] for problem in halted] == [str(world.lanes[yesterday])]
         assert world.committed()[yesterday] == before
         assert consumer.process.poll() is None
 
-        name = quote(f"some/prefix/{stray}", safe="")
-        httpx.delete(f"{gcs_service.endpoint}/storage/v1/b/{dataset}/o/{name}").raise_for_status()
+        world.delete(stray)
         wait_until("everything is committed", world.all_committed, PROBE_S + 8)
         wait_until("it is ready again", consumer.is_ready, 5)
         assert world.observe().faults() == {}
-        world.close()
-
-
-def _committed_to_the_end(world: FaultyWorld, partitions: Iterable[int]) -> bool:
-    committed, marks = world.committed(), world.admin.watermarks(world.lanes)
-    return all(committed.get(number, 0) == marks[world.lanes[number]].high for number in partitions)
 
 
 def _of_a_roll_up(request: Request) -> bool:

@@ -83,13 +83,13 @@ class Ledger:
         """Every promise that did not hold."""
         wrong: dict[str, list[Attempt]] = defaultdict(list)
         for attempt, said in self.said.items():
-            found = log.get(attempt, ())
-            self.doubled += len(found) > 1
-            if what := _complaint(said, found):
+            if what := _complaint(said, log.get(attempt, ())):
                 wrong[what].append(attempt)
         wrong["in the log and never sent"] += log.keys() - self.said.keys()
-        if self.doubled and not self.statuses[504]:
-            self.broken.append(f"in the log twice, though nothing timed out: {self.doubled}")
+        twice = [attempt for attempt in self.said if len(log.get(attempt, ())) > 1]
+        self.doubled = len(twice)
+        if not self.statuses[504]:
+            wrong["in the log twice, though nothing timed out"] += twice
         return self.broken + [f"{what}: {len(who)}, first {who[:SHOWN]}" for what, who in wrong.items() if who]
 
 

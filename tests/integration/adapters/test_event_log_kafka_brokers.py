@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 from tests.contracts.event_log import partitions_of, record, stored
-from tests.integration.conftest import missing
-from tests.services.kafka import ServiceUnavailable, kafka
+from tests.integration.conftest import promised
+from tests.services.kafka import kafka
 
 from streamlake.adapters.event_log.kafka import KafkaEventLog
 from streamlake.domain.model.positions import Watermarks
@@ -21,11 +20,7 @@ pytestmark = pytest.mark.kafka
 @pytest.fixture(scope="module")
 def log() -> Iterator[KafkaEventLog]:
     """Three brokers of this module's own."""
-    with ExitStack() as services:
-        try:
-            service = services.enter_context(kafka(3, faults=True))
-        except ServiceUnavailable as e:
-            missing(str(e))
+    with promised(kafka(3, faults=True)) as service:
         yield KafkaEventLog(service.bootstrap, {})
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 
 import pytest
 from tests.contracts.event_log import record, stored
-from tests.integration.conftest import missing
-from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
+from tests.integration.conftest import promised
+from tests.services.kafka import KafkaService, kafka
 
 from streamlake.adapters.event_log.kafka import KafkaEventLog
 from streamlake.domain.errors import LogUnavailable, NotStored, OperatorFault, OutcomeUnknown
@@ -31,11 +30,7 @@ FAST = {
 @pytest.fixture(scope="module")
 def broken() -> Iterator[KafkaService]:
     """A Kafka of this module's own, to be broken."""
-    with ExitStack() as services:
-        try:
-            service = services.enter_context(kafka(faults=True))
-        except ServiceUnavailable as e:
-            missing(str(e))
+    with promised(kafka(faults=True)) as service:
         yield service
 
 
