@@ -41,7 +41,7 @@ def play(folder: Path, settings: Settings, environment: Mapping[str, str], *, ev
     _set_up(container)
     since = _ends(container)
     sent = traffic.Sent()
-    with _interruptible(), stage(folder / "logs", environment) as crew:
+    with interruptible(), stage(folder / "logs", environment) as crew:
         _start(crew)
         past_the_api = _perform(container, crew, sent, events, seed, since)
         codes = crew.stop()
@@ -144,18 +144,27 @@ def _committed(container: Container, since: Mapping[TopicPartition, int]) -> int
     return sum(max(0, position.offset - since[lane]) for lane, position in offsets.items())
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM. Of a type of its own, or the exit code were not ours to choose:
+
+    CPython ends by SIGINT whatever `sys.exit` says, where a plain KeyboardInterrupt has passed code made from a string
+    (`exec` within an import, of a dataclass say; `_Py_UnhandledKeyboardInterrupt` in its Python/pythonrun.c).
+    """
+
+
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: through every `finally`, so that nothing is left running."""
+def interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the demo through every `finally`, so that nothing is left running."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise Interrupted
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _write_report(path: Path, proof: Proof, sent: traffic.Sent, past_the_api: int) -> None:
