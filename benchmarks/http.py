@@ -25,6 +25,7 @@ from tests.integration.system import Child, World, wait_until
 from tests.services.kafka import ServiceUnavailable, free_ports, kafka, spawn
 
 from benchmarks.figures import RESULTS, about
+from benchmarks.http_overload import Overload, overload
 
 UNAVAILABLE = 3
 OURS = "StreamLake"
@@ -93,6 +94,7 @@ def main() -> int:
                 assert world.cli("topics", "provision").returncode == 0
                 for _ in range(chosen.rounds):
                     loads += measure(world, service.bootstrap, chosen.connections, chosen.seconds)
+                flooded = _overloaded(world, chosen.seconds)
             finally:
                 world.close()
     except ServiceUnavailable as e:
@@ -100,8 +102,10 @@ def main() -> int:
         return UNAVAILABLE
     chosen.out.mkdir(parents=True, exist_ok=True)
     told = {"about": machine, "connections": chosen.connections, "loads": [asdict(load) for load in loads]}
+    told["overload"] = asdict(flooded)
     (chosen.out / "http.json").write_text(json.dumps(told, indent=2) + "\n")
     print(table(loads))
+    print(flooded)
     return 0
 
 
@@ -156,6 +160,18 @@ def _loads(
         )
         time.sleep(0.5)  # the broker catches its breath
     return found
+
+
+def _overloaded(world: World, seconds: int) -> Overload:
+    """StreamLake alone, with more connections than it may have requests in flight."""
+    body, script = world.folder / "body.json", world.folder / "load.lua"
+    body.write_text(json.dumps(EVENT))
+    script.write_text(REPORT.format(body=body))
+
+    def flood(url: str, connections: int) -> None:
+        _wrk(url, script, connections, seconds)
+
+    return overload(world, "/v1/datasets/orders/events", body.read_bytes(), flood)
 
 
 def _wrk(url: str, script: Path, connections: int, seconds: int) -> dict[str, int]:

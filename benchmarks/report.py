@@ -14,6 +14,7 @@ from tests.pages import filled
 
 from benchmarks import http, profile
 from benchmarks.figures import RESULTS, Point, load_landing, shapes_table, table
+from benchmarks.http_overload import load_overload
 from benchmarks.quiet import Quiet
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +49,8 @@ def sections(results: Path) -> Iterator[tuple[str, str]]:
         yield "stages", f"{where}\n\n{profile.tables(told)}"
     if (path := results / "http.json").exists():
         yield "http", http.table(http.load_http(path))
+        if flooded := load_overload(path.read_text()):
+            yield "overload", f"{flooded}."
     if (path := results / "shapes.json").exists():
         told = json.loads(path.read_text())
         yield "shapes", shapes_table([Point(**point) for point in told["points"]])

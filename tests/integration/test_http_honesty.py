@@ -10,11 +10,12 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import httpx
 import pytest
+from confluent_kafka.admin import AdminClient
 from tests.integration.conftest import missing, promised
 from tests.integration.system import Child, World, wait_until
 from tests.services.kafka import KafkaService, kafka
@@ -102,6 +103,33 @@ def test_without_its_topics_a_dataset_takes_nothing_and_with_them_it_does(world:
     taken = httpx.post(url(world, api), content=event_body(Attempt(1, 2), "o-1", broken=None), headers=JSON)
     assert taken.status_code == 202
     assert stored(world) == {event_body(Attempt(1, 2), "o-1", broken=None)}
+
+
+def test_a_topic_deleted_under_a_running_api_takes_nothing_until_it_is_there_again(
+    world: World, frail: KafkaService
+) -> None:
+    assert world.cli("topics", "provision").returncode == 0
+    api = world.api()
+    answers: list[tuple[int, bytes]] = []
+
+    def post() -> int:
+        body = event_body(Attempt(len(answers), 1), f"o-{len(answers)}", broken=None)
+        answers.append((httpx.post(url(world, api), content=body, headers=JSON, timeout=30).status_code, body))
+        return answers[-1][0]
+
+    assert post() == 202
+    topic = raw_topic(world.dataset)
+    operator = AdminClient({"bootstrap.servers": frail.bootstrap})
+    operator.delete_topics([topic], operation_timeout=10)[topic].result()
+    wait_until("the API refuses", lambda: post() == 503)
+    assert world.cli("topics", "provision").returncode == 0
+    wait_until("the API takes events again", lambda: post() == 202)
+    assert [post() for _ in range(5)] == [202] * 5
+
+    phases = [(taken, {status for status, _ in phase}) for taken, phase in groupby(answers, lambda a: a[0] == 202)]
+    assert [taken for taken, _ in phases] == [True, False, True]
+    assert phases[1][1] <= {503, 504}
+    assert {body for _, body in answers[-6:]} <= stored(world)
 
 
 def test_a_broker_that_freezes_makes_answers_late_then_unknown_and_a_retry_has_the_same_id(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 
@@ -109,8 +109,8 @@ class MemoryObjectStore(ObjectStore, StoreAdmin):
         with self._lock:
             self._require_bucket()
             first = bisect_left(self._names, least)
-            names = itertools.takewhile(lambda n: n.startswith(prefix), self._names[first : first + _PAGE])
-            return [self._objects[name][0] for name in names]
+            last = bisect_right(self._names, prefix, first, key=lambda name: name[: len(prefix)])
+            return [self._objects[name][0] for name in self._names[first : min(last, first + _PAGE)]]
 
 
 def _crc32c(body: bytes) -> str:

@@ -162,12 +162,15 @@ def metadata_bytes(metadata: Mapping[str, str]) -> int:
     return sum(len(name.encode()) + len(value.encode()) for name, value in metadata.items())
 
 
+_canonical = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
+
 def dump_claims(claims: Claims) -> str:
     """Canonical JSON: `{"<topic id>":{"<partition>":[[a,b],...]}}`, sorted, without spaces."""
     by_topic: dict[str, dict[str, list[tuple[int, int]]]] = {}
     for lane, offsets in sorted(claims.items()):
         by_topic.setdefault(lane.topic_id, {})[str(lane.partition)] = list(offsets)
-    return json.dumps(by_topic, separators=(",", ":"), sort_keys=True)
+    return _canonical(by_topic)
 
 
 def load_claims(text: str) -> dict[Lane, Offsets]:

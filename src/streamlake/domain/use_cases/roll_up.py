@@ -26,6 +26,8 @@ _ATTEMPTS = 5
 
 Entry = dict[str, Any]
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def empty_roll_up(dataset: str, date: str, form: str) -> bytes:
     """The roll-up that settles a format, before the first part."""
@@ -197,7 +199,7 @@ def _dump(dataset: str, date: str, form: str, entries: Sequence[Entry]) -> bytes
         "totals": totals_of(entries),
     }
     head = json.dumps(told, indent=1)
-    lines = ",\n  ".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
+    lines = ",\n  ".join(_compact(entry) for entry in entries)
     return f'{head[:-2]},\n "parts": [\n  {lines}\n ]\n}}\n'.encode()
 
 
