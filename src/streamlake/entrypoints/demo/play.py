@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 
 import httpx
 
@@ -19,6 +16,7 @@ from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.times import epoch_ms
 from streamlake.entrypoints.container import Container
 from streamlake.entrypoints.demo import show, traffic
+from streamlake.entrypoints.demo.interrupts import interruptible
 from streamlake.entrypoints.demo.proof import Proof, prove
 from streamlake.entrypoints.demo.stage import Stage, stage
 from streamlake.entrypoints.settings import Settings
@@ -142,29 +140,6 @@ def _committed(container: Container, since: Mapping[TopicPartition, int]) -> int
     lanes = [lane for lane in since if lane.topic == raw_topic(traffic.DATASET)]
     offsets = container.admin().group_offsets(consumer_group(traffic.DATASET), lanes)
     return sum(max(0, position.offset - since[lane]) for lane, position in offsets.items())
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM. Of a type of its own, or the exit code were not ours to choose:
-
-    CPython ends by SIGINT whatever `sys.exit` says, where a plain KeyboardInterrupt has passed code made from a string
-    (`exec` within an import, of a dataclass say; `_Py_UnhandledKeyboardInterrupt` in its Python/pythonrun.c).
-    """
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the demo through every `finally`, so that nothing is left running."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise Interrupted
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _write_report(path: Path, proof: Proof, sent: traffic.Sent, past_the_api: int) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from streamlake.domain.errors import LogUnavailable
+from streamlake.entrypoints.demo.interrupts import uninterrupted
 
 START_S = 30.0
 STOP_S = 30.0
@@ -33,7 +34,7 @@ class Stage:
         """Run `streamlake ARGUMENTS` in the background, with a free port after `port_option`."""
         port = _free_port()
         command = [sys.executable, "-m", "streamlake", *arguments, port_option, str(port)]
-        with (self._folder / f"{name}.log").open("ab") as log:
+        with (self._folder / f"{name}.log").open("ab") as log, uninterrupted():
             # A session of its own: Ctrl-C reaches the demo alone, which then stops these in order.
             self._running[name] = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self._environment, start_new_session=True
