@@ -33,13 +33,14 @@ def main(arguments: Iterable[str]) -> int:
     parser.add_argument("--records", type=int, default=500_000, help="records of the topic (default: 500000)")
     parser.add_argument("--format", default="json.gz", help="part format (default: json.gz)")
     parser.add_argument("--parts", type=int, default=0, help="parts already in the prefix (default: 0)")
+    parser.add_argument("--dates", type=int, default=1, help="dates the records are of, in turn (default: 1)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
     chosen = parser.parse_args(list(arguments))
     try:
         with kafka() as service, tempfile.TemporaryDirectory(prefix="streamlake-bench-") as name:
             folder = Path(name)
             stage = Stage(folder, service.bootstrap)
-            load(service.bootstrap, chosen.records)
+            load(service.bootstrap, chosen.records, days=range(chosen.dates))
             samples = folder / "samples.json"
             command = [sys.executable, "-m", "benchmarks.sampler", str(samples)]
             with empty_bucket() as bucket:

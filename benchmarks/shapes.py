@@ -33,7 +33,7 @@ PARTITIONS = (1, 4, 16, 64)
 DATES = (1, 2, 5)
 SIZES = (100, EVENT_BYTES, 1_000, 10_000, 100_000)
 PARTS = (0, 10, 100, 1_000, 10_000)
-LAGS = (0.5, 1, 5)
+LAGS = (0.5, 1, 5, 25)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from tests.simulation.mutants import Patches, mutant
 from tests.simulation.ports import SimulatedStore
 
 from streamlake.domain.errors import AlreadyExists, PrefixDamaged, StoreUnavailable
-from streamlake.domain.model.parts import Claims, Predecessor
+from streamlake.domain.model.parts import Claims
 from streamlake.domain.model.positions import Lane, Offsets
 from streamlake.domain.model.rows import Rows
 from streamlake.domain.model.snapshots import Snapshot
@@ -56,8 +56,7 @@ def trust_it_was_mine(patches: Patches) -> None:
 def do_not_absorb_on_412(patches: Patches) -> None:
     def wrong(self: PartLog, name: str) -> None:
         found = self._store.describe(name)
-        info = part_log._claims_of(found)
-        self._previous = Predecessor(info.digest(found.name), found.generation, found.crc32c)
+        self._last = found, part_log._claims_of(found)
         self._next += 1
 
     patches.set(PartLog, "_absorb_taken", wrong)
@@ -273,10 +272,10 @@ def claims_without_their_end(patches: Patches) -> None:
 def no_chain(patches: Patches) -> None:
     def absorb(right: Any) -> Any:
         def wrong(self: PartLog, found: Any, info: Any) -> None:
-            before = self._previous
+            before = self._last
             right(self, found, info)
             if before is not None:
-                self._previous = before
+                self._last = before
 
         return wrong
 

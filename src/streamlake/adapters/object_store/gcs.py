@@ -15,7 +15,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from datetime import datetime
 from threading import Lock
 from typing import Any
 from urllib.parse import quote
@@ -144,7 +144,8 @@ class GcsObjectStore(ObjectStore, StoreAdmin):
         pages = self._pages(prefix, start=start, fields=f"items({_FIELDS}),nextPageToken")
         for page in pages:
             with self._errors(f"list {prefix}"):
-                infos = [self._info(blob) for blob in page]
+                # Straight from the answer: a Blob an object costs more than all the rest of a listing.
+                infos = [self._listed(resource) for resource in page.raw_page.get("items", ())]
             yield from infos
 
     def folders(self, prefix: str) -> Sequence[str]:
@@ -224,9 +225,19 @@ class GcsObjectStore(ObjectStore, StoreAdmin):
         return self._client().bucket(self._bucket).blob(self._prefix + name, generation=generation)
 
     def _info(self, blob: storage.Blob) -> ObjectInfo:
-        name, created = blob.name[len(self._prefix) :], blob.time_created
-        info = _checked_info(name, blob.size, blob.generation, blob.crc32c, blob.metadata)
-        return info if created is None else replace(info, created_ms=epoch_ms(created))
+        name = blob.name[len(self._prefix) :]
+        return _checked_info(name, blob.size, blob.generation, blob.crc32c, blob.metadata, blob.time_created)
+
+    def _listed(self, resource: Mapping[str, Any]) -> ObjectInfo:
+        created = resource.get("timeCreated")
+        return _checked_info(
+            resource["name"][len(self._prefix) :],
+            resource.get("size"),
+            resource.get("generation"),
+            resource.get("crc32c"),
+            resource.get("metadata"),
+            None if created is None else datetime.fromisoformat(created),
+        )
 
     def _pages(self, prefix: str, *, fields: str, start: str = "", delimiter: str | None = None) -> Iterator[Any]:
         with self._errors(f"list {prefix}"):
@@ -334,11 +345,17 @@ def _kind_of_status(
 
 
 def _checked_info(
-    name: str, size: object, generation: object, crc32c: object, metadata: Mapping[str, str] | None
+    name: str,
+    size: object,
+    generation: object,
+    crc32c: object,
+    metadata: Mapping[str, str] | None,
+    created: datetime | None = None,
 ) -> ObjectInfo:
     if not (generation and isinstance(crc32c, str) and size is not None):
         raise StoreUnavailable(f"{name}: the answer has no generation, size or checksum: is this really GCS?")
-    return ObjectInfo(name, int(str(size)), int(str(generation)), crc32c, dict(metadata or {}))
+    created_ms = None if created is None else epoch_ms(created)
+    return ObjectInfo(name, int(str(size)), int(str(generation)), crc32c, dict(metadata or {}), created_ms)
 
 
 def _session(client: storage.Client) -> Any:

@@ -21,6 +21,9 @@ from streamlake.domain.model.positions import Lane, Offsets
 MAX_METADATA_BYTES = 3_000
 """GCS allows 8 KiB of custom metadata in all and 4 KiB a value; fake-gcs-server on disk fails above 3 KB."""
 
+MAX_ROWS_RUNS = MAX_METADATA_BYTES // len("[0,1],")
+"""More runs of offsets than this are over `MAX_METADATA_BYTES`, however short their numbers."""
+
 CLAIMS_VERSION = "1"
 ROWS_IN_BODY = "body"
 

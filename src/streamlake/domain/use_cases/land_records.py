@@ -200,12 +200,8 @@ class LandRecords:
     def _take_run(self, rows: Rows, owned: _Owned, now: float) -> list[Snapshot]:
         """Buffer good records that follow one another."""
         snapshot = self._take_in(rows.source, owned, rows.offsets[-1] + 1, now)
-        days = {timestamp // DAY_MS for timestamp in rows.timestamps}
-        for day in days:
-            if len(days) == 1:
-                theirs = rows
-            else:
-                theirs = rows.pick([i for i, timestamp in enumerate(rows.timestamps) if timestamp // DAY_MS == day])
+        days = _by_day(rows)
+        for day, theirs in days.items():
             _buffer(snapshot, day, theirs)
         snapshot.records += len(rows)
         snapshot.memory += sum(map(len, rows.payloads)) + (ROW_MEMORY_BYTES + SHORT_KEY_BYTES) * len(rows)
@@ -249,6 +245,17 @@ class LandRecords:
             return self.drain("records")
         limit = self._limits.max_bytes * FILL / self._shrinkage
         return self.drain("bytes") if any(snapshot.day_bytes.get(day, 0) >= limit for day in days) else []
+
+
+def _by_day(rows: Rows) -> dict[int, Rows]:
+    """The rows of each day; most often all are of one."""
+    first = min(rows.timestamps) // DAY_MS
+    if first == max(rows.timestamps) // DAY_MS:
+        return {first: rows}
+    places: dict[int, list[int]] = {}
+    for place, timestamp in enumerate(rows.timestamps):
+        places.setdefault(timestamp // DAY_MS, []).append(place)
+    return {day: rows.pick(theirs) for day, theirs in places.items()}
 
 
 def _buffer(snapshot: Snapshot, day: int, rows: Rows) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from streamlake.domain.errors import AlreadyExists, ObjectMissing, PrefixDamaged, StoreUnavailable
 from streamlake.domain.model.parts import (
     MAX_METADATA_BYTES,
+    MAX_ROWS_RUNS,
     Claims,
     PartInfo,
     Predecessor,
@@ -70,7 +71,7 @@ class PartLog:
         self._format: PartFormat | None = None
         self._known = False
         self._next = 1
-        self._previous: Predecessor | None = None
+        self._last: tuple[ObjectInfo, PartInfo] | None = None
         self._covered: dict[str | None, dict[Lane, Offsets]] = {}
         self.live_ends: dict[Lane, int] = {}
         """Where the live claims of each lane end."""
@@ -134,7 +135,7 @@ class PartLog:
         """
         if self._known:
             return
-        self._format, self._next, self._previous, self._covered = None, 1, None, {}
+        self._format, self._next, self._last, self._covered = None, 1, None, {}
         parts = parts_of(self._store.list(self.prefix + "part-"))
         extensions = sorted({name.extension for name, _ in parts})
         if len(extensions) > 1:
@@ -174,7 +175,7 @@ class PartLog:
                 self.live_ends[lane] = max(self.live_ends.get(lane, 0), *(end for _, end in offsets))
         if self._known:
             self.roll_up.add(self._next, found, info)
-        self._previous = Predecessor(info.digest(found.name), found.generation, found.crc32c)
+        self._last = found, info
         self._next += 1
 
     def _settle_format(self) -> PartFormat:
@@ -216,21 +217,24 @@ class PartLog:
         return fresh
 
     def _describe(self, rows: Sequence[Rows], claims: Claims, encoded: EncodedPart, replay_id: str | None) -> PartInfo:
-        landed: dict[Lane, Offsets] = {}
-        for chunk in rows:
-            offsets = landed.setdefault(chunk.lane, Offsets())
-            offsets.update(runs(chunk.offsets))
         return PartInfo(
-            claims={lane: claims[lane] for lane in landed},
-            rows=landed,
+            claims={chunk.lane: claims[chunk.lane] for chunk in rows},
+            rows=_offsets_in(rows),
             records=sum(map(len, rows)),
             crc32c=encoded.crc32c,
             writer=self._writer,
             first_timestamp=min(min(chunk.timestamps) for chunk in rows),
             last_timestamp=max(max(chunk.timestamps) for chunk in rows),
             replay_id=replay_id,
-            previous=self._previous,
+            previous=self._predecessor(),
         )
+
+    def _predecessor(self) -> Predecessor | None:
+        """What the next part remembers. Made when it is needed: most parts that are met have others after them."""
+        if self._last is None:
+            return None
+        found, info = self._last
+        return Predecessor(info.digest(found.name), found.generation, found.crc32c)
 
     def _too_large(self, encoded: EncodedPart, metadata: Mapping[str, str]) -> bool:
         return len(encoded.body) > self._max_part_bytes or metadata_bytes(metadata) > MAX_METADATA_BYTES
@@ -276,6 +280,20 @@ def _claims_of(found: ObjectInfo) -> PartInfo:
     if info.crc32c != found.crc32c:
         raise PrefixDamaged(f"{found.name}: stored with crc32c {found.crc32c}, was sent with {info.crc32c}")
     return info
+
+
+def _offsets_in(rows: Sequence[Rows]) -> Claims | None:
+    """The offsets of a part by lane; None where they are in more runs than custom metadata can tell."""
+    landed: dict[Lane, Offsets] = {}
+    most = MAX_ROWS_RUNS
+    for chunk in rows:
+        offsets = landed.setdefault(chunk.lane, Offsets())
+        for start, end in runs(chunk.offsets):
+            if most == 0:
+                return None
+            most -= 1
+            offsets.add(start, end)
+    return landed
 
 
 def runs(offsets: Sequence[int]) -> Iterator[tuple[int, int]]:
