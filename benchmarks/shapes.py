@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 
@@ -65,7 +66,7 @@ def main(arguments: Iterable[str]) -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shapes", description=__doc__)
     parser.add_argument("--records", type=int, default=400_000, help="records of a usual topic (default: 400000)")
-    parser.add_argument("--rounds", type=int, default=2, help="how often each is landed (default: 2)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is landed (default: 3)")
     parser.add_argument("--format", default="json.gz", help="part format (default: json.gz)")
     parser.add_argument("--only", default="", help="only shapes whose name contains this; `quiet` for the quiet topic")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON and the plot go")
@@ -74,10 +75,10 @@ def main(arguments: Iterable[str]) -> int:
     still: Quiet | None = None
     try:
         with kafka() as service, tempfile.TemporaryDirectory(prefix="streamlake-bench-") as name:
-            for number, shape in enumerate(shapes(chosen.records)):
-                if chosen.only in shape.name:
-                    folder = Path(name) / str(number)
-                    points.append(_measure(shape, number, service, folder, chosen.format, chosen.rounds))
+            wanted = [shape for shape in shapes(chosen.records) if chosen.only in shape.name]
+            for _, group in groupby(wanted, lambda shape: shape.name):
+                kind = list(group)
+                points += _measure(kind, len(points), service, Path(name), chosen.format, chosen.rounds)
             if chosen.only in "quiet":
                 still = quiet(Stage(Path(name), service.bootstrap, dataset="quiet"), Path(name), chosen.format)
     except ServiceUnavailable as e:
@@ -96,23 +97,37 @@ def main(arguments: Iterable[str]) -> int:
     return 0
 
 
-def _measure(shape: Shape, number: int, service: KafkaService, folder: Path, part_format: str, rounds: int) -> Point:
-    """Load it once, land it several times."""
-    folder.mkdir()
+def _measure(
+    kind: Sequence[Shape], first: int, service: KafkaService, folder: Path, part_format: str, rounds: int
+) -> list[Point]:
+    """Load the topics of one kind of shape, then land them in turn: they share the machine's good and bad minutes."""
+    stages = [_loaded(shape, first + n, service, folder) for n, shape in enumerate(kind)]
+    runs: list[list[Run]] = [[] for _ in kind]
+    for _ in range(rounds):
+        for shape, stage, theirs in zip(kind, stages, runs, strict=True):
+            with empty_bucket() as bucket:
+                fill_prefix(bucket, stage.dataset, int(time.time()) // 86_400 - 1, shape.parts, part_format)
+                theirs.append(streamlake(stage, part_format, shape.records, folder, bucket=bucket))
+    for stage in stages:
+        stage.delete_topic()
+    points = [_point(shape, theirs) for shape, theirs in zip(kind, runs, strict=True)]
+    for point in points:
+        say(f"{point.shape:20} {point.at:>10}  {point.cost:7.1f} {point.unit}  {point.records_per_s:>9,.0f} records/s")
+    return points
+
+
+def _loaded(shape: Shape, number: int, service: KafkaService, folder: Path) -> Stage:
     stage = Stage(folder, service.bootstrap, dataset=f"shape-{number}", partitions=shape.partitions)
     days = [1] if shape.dates == 1 else list(range(1, shape.dates + 1))
     load(service.bootstrap, shape.records, size=shape.size, dataset=stage.dataset, days=days)
-    runs: list[Run] = []
-    for _ in range(rounds):
-        with empty_bucket() as bucket:
-            fill_prefix(bucket, stage.dataset, int(time.time()) // 86_400 - 1, shape.parts, part_format)
-            runs.append(streamlake(stage, part_format, shape.records, folder, bucket=bucket))
-    stage.delete_topic()
+    return stage
 
+
+def _point(shape: Shape, runs: Sequence[Run]) -> Point:
     def middle(of: Callable[[Run], float]) -> float:
         return median(map(of, runs))
 
-    point = Point(
+    return Point(
         shape.name,
         shape.at,
         shape.records,
@@ -122,8 +137,6 @@ def _measure(shape: Shape, number: int, service: KafkaService, folder: Path, par
         middle(lambda run: run.rss_mib),
         middle(lambda run: run.start_s),
     )
-    say(f"{shape.name:20} {shape.at:>9}  {point.cost:7.1f} {point.unit}  {point.records_per_s:>9,.0f} records/s")
-    return point
 
 
 def conclusion(points: Sequence[Point]) -> str:

@@ -138,9 +138,13 @@ def part_info(metadata: Mapping[str, str]) -> PartInfo:
         if "prev" in metadata:
             generation = _read(metadata, "prev_generation", int)
             previous = Predecessor(metadata["prev"], generation, metadata["prev_crc32c"])
+        claims = _read(metadata, "claims", load_claims)
+        rows: Claims | None = claims  # where nothing lies between them, which is most often
+        if metadata["rows"] != metadata["claims"]:
+            rows = None if metadata["rows"] == ROWS_IN_BODY else _read(metadata, "rows", load_claims)
         return PartInfo(
-            claims=_read(metadata, "claims", load_claims),
-            rows=None if metadata["rows"] == ROWS_IN_BODY else _read(metadata, "rows", load_claims),
+            claims=claims,
+            rows=rows,
             records=_read(metadata, "records", int),
             crc32c=metadata["crc32c"],
             writer=metadata["writer"],
