@@ -24,8 +24,8 @@ from streamlake.domain.model.times import epoch_ms
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.event_log import LogAdmin
 from streamlake.entrypoints.consumer_daemon import DatasetConsumer
-from streamlake.entrypoints.garbage import collect_seldom
 from streamlake.entrypoints.landing_thread import backoff_s
+from streamlake.entrypoints.process_memory import collect_seldom
 
 STUCK_S = 60.0
 """A poll loop that has not come round for so long is not alive (its longest waits are far shorter)."""

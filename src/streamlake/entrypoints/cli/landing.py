@@ -18,6 +18,7 @@ from streamlake.domain.use_cases.start_positions import Gap
 from streamlake.entrypoints.cli.wiring import wired
 from streamlake.entrypoints.consumer_process import insist_on_topics, run_consumers
 from streamlake.entrypoints.container import Container
+from streamlake.entrypoints.process_memory import use_one_arena
 
 
 @click.command()
@@ -26,6 +27,7 @@ from streamlake.entrypoints.container import Container
 @click.option("--http-port", default=0, show_default=True, help="Port of /livez, /readyz and /metrics; 0: none.")
 def consumer(datasets: tuple[str, ...], http_host: str, http_port: int) -> None:
     """Land datasets in the raw zone until SIGTERM; then drain, commit and leave."""
+    use_one_arena()
     with wired() as container:
         names = list(dict.fromkeys(datasets))
         for dataset in names:

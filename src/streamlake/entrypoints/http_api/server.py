@@ -19,11 +19,11 @@ import structlog
 import uvicorn
 
 from streamlake.domain.errors import OperatorFault
-from streamlake.entrypoints.garbage import collect_seldom
 from streamlake.entrypoints.http_api.app import FrontDoor
 from streamlake.entrypoints.http_api.protocol import BoundedHttp
 from streamlake.entrypoints.http_api.readiness import Readiness
 from streamlake.entrypoints.http_api.workers import EXIT_FAILED, EXIT_OPERATOR, Workers
+from streamlake.entrypoints.process_memory import collect_seldom
 from streamlake.entrypoints.telemetry import ApiMetrics
 
 log = structlog.get_logger()
