@@ -16,6 +16,7 @@ from benchmarks import http, profile
 from benchmarks.figures import RESULTS, Point, load_landing, shapes_table, table
 from benchmarks.http_overload import load_overload
 from benchmarks.quiet import Quiet
+from benchmarks.shapes import conclusion
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
@@ -53,7 +54,8 @@ def sections(results: Path) -> Iterator[tuple[str, str]]:
             yield "overload", f"{flooded}."
     if (path := results / "shapes.json").exists():
         told = json.loads(path.read_text())
-        yield "shapes", shapes_table([Point(**point) for point in told["points"]])
+        points = [Point(**point) for point in told["points"]]
+        yield "shapes", f"{shapes_table(points)}\n\n{conclusion(points)}."
         if told["quiet"]:
             yield "quiet", str(Quiet(**told["quiet"])) + "."
 

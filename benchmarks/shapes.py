@@ -93,7 +93,7 @@ def main(arguments: Iterable[str]) -> int:
         print(shapes_table(points))
     if still:
         print(still)
-    print(conclusion(points))
+    print(f"shapes: {conclusion(points)}")
     return 0
 
 
@@ -140,12 +140,12 @@ def _point(shape: Shape, runs: Sequence[Run]) -> Point:
 
 
 def conclusion(points: Sequence[Point]) -> str:
-    """The last line: the dearest point of each shape over its cheapest."""
+    """The dearest point of each shape over its cheapest."""
     told = []
     for shape in dict.fromkeys(point.shape for point in points):
         costs = [point.cost for point in points if point.shape == shape]
         told.append(f"{shape} {max(costs) / min(costs):.2f}")
-    return "shapes: dearest over cheapest: " + ", ".join(told)
+    return "CPU, dearest over cheapest: " + ", ".join(told)
 
 
 if __name__ == "__main__":
