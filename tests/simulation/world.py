@@ -124,8 +124,8 @@ class World:
         except Broken as broken:
             return Verdict(broken=str(broken))
         finally:
-            for process in self.processes:
-                self.end(process)
+            for process in [*self.processes]:
+                self.end(process)  # a task that is left suspended is never collected, nor what it holds
 
     # The scheduler
 

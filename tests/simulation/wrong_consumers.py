@@ -11,7 +11,7 @@ from tests.simulation.mutants import Patches, mutant
 from tests.simulation.ports import SimulatedWriter
 
 from streamlake.domain.errors import StreamLakeError
-from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
+from streamlake.domain.model.positions import Offsets, Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import Appended, RecordBatch
 from streamlake.domain.model.snapshots import Snapshot
 from streamlake.domain.use_cases import land_records, raw_zone, start_positions
@@ -212,6 +212,15 @@ def commit_the_last_offset(patches: Patches) -> None:
         }
 
     patches.wrap(LandRecords, "settled", settled)
+
+
+@mutant("what a topic made anew does not hold at an offset is taken for the old one's markers")
+def believe_the_log_of_another_topic(patches: Patches) -> None:
+    def wrong(self: StartPositions, source: TopicPartition, topic_id: str, done: Offsets, start: int, end: int) -> int:
+        found = (offset for batch in self._reader.read(source, start, end) for offset in batch.offsets)
+        return next((offset for offset in found if offset not in done), end)
+
+    patches.set(StartPositions, "_first_not_done", wrong)
 
 
 @mutant("the first record after a start is skipped: the offset is taken for the last one read")

@@ -31,6 +31,7 @@ from streamlake.domain.model.snapshots import (
     NOTHING_RECENT,
     Recent,
     Snapshot,
+    commit_metadata,
     committed_recent,
     committed_replay,
     committed_topic_id,
@@ -486,8 +487,10 @@ class DatasetConsumer(SubscriptionListener):
             return
         self._submit(self._core.assign(source, topic_id, decided.offset))
         self._read_from(source, topic_id, decided.offset)
-        if committed is not None and committed_topic_id(committed.metadata) == topic_id:
-            self._committed[source] = committed
+        if committed is not None:
+            # An operator's reset is committed again in our words, or no re-assertion would defend it.
+            ours = committed_topic_id(committed.metadata) == topic_id
+            self._committed[source] = committed if ours else Position(decided.offset, commit_metadata(topic_id))
         self.telemetry.started(source, decided)
 
 

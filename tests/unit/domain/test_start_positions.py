@@ -27,12 +27,12 @@ from tests.unit.domain.worlds import (
 
 from streamlake.adapters.event_log.memory import MemoryEventLog
 from streamlake.adapters.object_store.memory import MemoryObjectStore
-from streamlake.domain.errors import PositionLost, PrefixDamaged, RecordRefused
+from streamlake.domain.errors import PositionLost, PrefixDamaged, RecordRefused, TopicRecreated
 from streamlake.domain.model.dead_letters import LetterSource, dead_letter
 from streamlake.domain.model.positions import Lane, Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import OutgoingRecord, RecordBatch
 from streamlake.domain.model.snapshots import commit_metadata
-from streamlake.domain.ports.event_log import LogReader
+from streamlake.domain.ports.event_log import LogReader, TopicSpec
 from streamlake.domain.use_cases.start_positions import Gap, Start, StartPositions
 
 OURS = commit_metadata(TOPIC_ID)
@@ -209,6 +209,15 @@ def test_letters_of_others_do_not_count() -> None:
 
 def test_a_missing_dead_letter_topic_has_no_letters() -> None:
     assert World(open_log(dlq=False)).decide(0, 20, Position(1)) == gap(0, 1)
+
+
+def test_a_topic_made_anew_meanwhile_proves_nothing_of_the_one_asked_about() -> None:
+    """The new topic holds nothing at these offsets, as if the old one had only markers there."""
+    world = World()
+    world.log.delete_topic(RAW)
+    world.log.admin().create_topic(TopicSpec(RAW, 1, 1))
+    with pytest.raises(TopicRecreated, match=r"streamlake\.orders\.raw\[0\]"):
+        world.starts.decide(P0, TOPIC_ID, Watermarks(0, 20), Position(3))
 
 
 class NotAsked(LogReader):

@@ -25,7 +25,7 @@ from copy import copy
 from dataclasses import asdict, dataclass
 from functools import cache
 
-from streamlake.domain.errors import AlreadyExists, PositionLost, TopicMissing
+from streamlake.domain.errors import AlreadyExists, PositionLost, TopicMissing, TopicRecreated
 from streamlake.domain.model.letters import LetterId
 from streamlake.domain.model.positions import Lane, Offsets, Position, TopicPartition, Watermarks
 from streamlake.domain.model.snapshots import committed_topic_id
@@ -81,6 +81,7 @@ class StartPositions:
         self._dataset = dataset
         self._store = store
         self._zone = RawZone(dataset, store, formats)
+        self._admin = admin
         self._reader = reader
         self._letters = DeadLetters(dataset, admin, reader)
         self._landed: Callable[[], Mapping[Lane, Offsets]] = self._zone.landed
@@ -147,17 +148,21 @@ class StartPositions:
                 done.add(offset, offset + 1)
             frontier = _frontier(done, marks.low)
         if marks.low <= frontier < start:
-            frontier = self._first_not_done(source, done, frontier, start)
+            frontier = self._first_not_done(source, topic_id, done, frontier, start)
         if start <= frontier:
             return Start(start, frontier)
         return Gap(self._dataset, source.topic, topic_id, source.partition, frontier, start, None)
 
-    def _first_not_done(self, source: TopicPartition, done: Offsets, start: int, end: int) -> int:
+    def _first_not_done(self, source: TopicPartition, topic_id: str, done: Offsets, start: int, end: int) -> int:
         """The first visible record of `[start, end)` that is not done; `end` if there is none, only markers."""
         for batch in self._reader.read(source, start, end):
             for offset in batch.offsets:
                 if offset not in done:
                     return offset
+        # A topic that was made anew while it was read has none of the old one's records: that proves nothing.
+        info = self._admin.topics([source.topic]).get(source.topic)
+        if info is None or info.topic_id != topic_id:
+            raise TopicRecreated(f"{source}: the topic was deleted while its start was sought")
         return end
 
     def _lettered(self, lane: Lane) -> Iterator[int]:
