@@ -91,7 +91,9 @@ class RewindRun:
         state = self._parts.states.take(self._plan, self._by, self._now())
         try:
             check_topic(self._plan, self._parts.admin)
-            if state.state != REWRITING:
+            if state.state == REWRITING:
+                self._go_on()  # whoever got so far may have been killed before it could say so
+            else:
                 state = self._put_the_group_back(state)
             self._wait_for_the_consumers(state)
         except Interrupted as signal:
@@ -196,12 +198,12 @@ class RewindRun:
         self._renewed = now
 
     def _go_on(self) -> None:
-        """Take the order back, if this process gave one. What fails here ends by itself."""
-        if self._renewed == float("-inf"):
-            return
-        moment = self._parts.clock.now()
+        """Take this replay's order back, also one of an attempt that was killed. What fails here ends by itself."""
+        control, dataset, moment = self._parts.control, self._plan.dataset, self._parts.clock.now()
         try:
-            self._parts.control.go_on(self._plan.dataset, self._by, rfc3339(moment), epoch_ms(moment))
+            order = control.stop_order(dataset)
+            if order is not None and order.replay_id == self._plan.replay_id:
+                control.go_on(dataset, self._by, rfc3339(moment), epoch_ms(moment))
             self._renewed = float("-inf")
         except StreamLakeError as fault:
             _log.warning("the order to stop could not be taken back; it expires", error=str(fault))

@@ -234,6 +234,7 @@ def test_interrupted_at_any_deed_it_can_be_completed_or_aborted(
                 assert lake.container.replay().abort(replay_id, by="test").state == ABORTED
         assert committed(lake) == before
         assert held(lake) is None
+        assert lake.container.control().stop_order(DATASET) is None, "consumers stand by for a rewind that has ended"
     assert crashes >= 7
 
 
