@@ -28,6 +28,7 @@ from streamlake.entrypoints.cli.replay_tables import print_list, print_plans, pr
 from streamlake.entrypoints.cli.wiring import wired
 from streamlake.entrypoints.container import Container
 from streamlake.entrypoints.replay_flow import Pace
+from streamlake.entrypoints.signals import handled_by
 
 Command = Callable[..., None]
 
@@ -219,18 +220,13 @@ def _carry_out(
 def _stopped_by_signals() -> Iterator[threading.Event]:
     """SIGTERM and SIGINT ask for an orderly end; a second one ends at once."""
     stop = threading.Event()
-    numbers = (signal.SIGTERM, signal.SIGINT)
 
     def ask(number: int, _frame: object) -> None:
         stop.set()
         signal.signal(number, signal.SIG_DFL)
 
-    before = [signal.signal(number, ask) for number in numbers]
-    try:
+    with handled_by(ask):
         yield stop
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _finish(plans: Sequence[ReplayPlan], outcomes: Sequence[RunRecord], as_json: bool) -> None:

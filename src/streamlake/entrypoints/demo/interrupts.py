@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+from streamlake.entrypoints.signals import handled_by
 
 
 class Interrupted(KeyboardInterrupt):
@@ -25,26 +25,17 @@ def interruptible() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise Interrupted
 
-    before = {number: signal.signal(number, interrupt) for number in _ENDING}
-    try:
+    with handled_by(interrupt):
         yield
-    finally:
-        _restore(before)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Both signals wait for the end of this: a process must not be started and then be known to nobody."""
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in _ENDING}
     try:
-        yield
+        with handled_by(lambda number, _frame: came.append(number)):
+            yield
     finally:
-        _restore(before)
         for number in came:
             signal.raise_signal(number)
-
-
-def _restore(before: dict[signal.Signals, signal._HANDLER]) -> None:
-    for number, handler in before.items():
-        signal.signal(number, handler)

@@ -24,6 +24,7 @@ from streamlake.entrypoints.http_api.protocol import BoundedHttp
 from streamlake.entrypoints.http_api.readiness import Readiness
 from streamlake.entrypoints.http_api.workers import EXIT_FAILED, EXIT_OPERATOR, Workers
 from streamlake.entrypoints.process_memory import collect_seldom
+from streamlake.entrypoints.signals import handled_by
 from streamlake.entrypoints.telemetry import ApiMetrics
 
 log = structlog.get_logger()
@@ -118,12 +119,8 @@ class Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {sign: signal.signal(sign, self.handle_exit) for sign in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with handled_by(self.handle_exit):
             yield
-        finally:
-            for sign, handler in before.items():
-                signal.signal(sign, handler)
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: has the producer failed for good?"""

@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from streamlake.entrypoints.signals import handled_by
 from streamlake.entrypoints.telemetry import forget_worker, metrics_of_workers
 
 log = structlog.get_logger()
@@ -57,15 +58,13 @@ class Workers:
         def stop(_: int, __: FrameType | None) -> None:
             self._stopping = True
 
-        before = {sign: signal.signal(sign, stop) for sign in (signal.SIGINT, signal.SIGTERM)}
-        woken = signal.set_wakeup_fd(waker.fileno())
-        try:
-            with metrics_of_workers() as metrics, wake, waker:
-                return self._watch(metrics, wake)
-        finally:
-            signal.set_wakeup_fd(woken)
-            for sign, handler in before.items():
-                signal.signal(sign, handler)
+        with handled_by(stop):
+            woken = signal.set_wakeup_fd(waker.fileno())
+            try:
+                with metrics_of_workers() as metrics, wake, waker:
+                    return self._watch(metrics, wake)
+            finally:
+                signal.set_wakeup_fd(woken)
 
     def _watch(self, metrics: Path, wake: socket.socket) -> int:
         self._alive = [self._start() for _ in range(self._count)]
