@@ -132,9 +132,7 @@ def _loads(
 ) -> list[Load]:
     found = []
     for per_request, path in ((1, "events"), (PER_BATCH, "events:batch")):
-        body, script = folder / "body.json", folder / "load.lua"
-        body.write_text(json.dumps(EVENT if per_request == 1 else [EVENT] * per_request))
-        script.write_text(REPORT.format(body=body))
+        _, script = _scripted(folder, EVENT if per_request == 1 else [EVENT] * per_request)
         url = f"http://127.0.0.1:{port}/v1/datasets/orders/{path}"
         at_once = connections if per_request == 1 else max(1, connections // 8)
         _wrk(url, script, at_once, 2)  # warm
@@ -164,14 +162,20 @@ def _loads(
 
 def _overloaded(world: World, seconds: int) -> Overload:
     """StreamLake alone, with more connections than it may have requests in flight."""
-    body, script = world.folder / "body.json", world.folder / "load.lua"
-    body.write_text(json.dumps(EVENT))
-    script.write_text(REPORT.format(body=body))
+    body, script = _scripted(world.folder, EVENT)
 
     def flood(url: str, connections: int) -> None:
         _wrk(url, script, connections, seconds)
 
-    return overload(world, "/v1/datasets/orders/events", body.read_bytes(), flood)
+    return overload(world, "/v1/datasets/orders/events", body, flood)
+
+
+def _scripted(folder: Path, sent: object) -> tuple[bytes, Path]:
+    """What is sent, and the script that has wrk send it."""
+    body, script = folder / "body.json", folder / "load.lua"
+    body.write_text(json.dumps(sent))
+    script.write_text(REPORT.format(body=body))
+    return body.read_bytes(), script
 
 
 def _wrk(url: str, script: Path, connections: int, seconds: int) -> dict[str, int]:
@@ -216,9 +220,10 @@ def table(loads: list[Load]) -> str:
     return "\n".join(lines)
 
 
-def load_http(path: Path) -> list[Load]:
+def load_http(path: Path) -> tuple[list[Load], Overload]:
     """What `main` has written."""
-    return [Load(**load) for load in json.loads(path.read_text())["loads"]]
+    told = json.loads(path.read_text())
+    return [Load(**load) for load in told["loads"]], Overload(**told["overload"])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -89,9 +88,3 @@ def _p99(waits: Sequence[float]) -> float | None:
 
 def _ms(figure: float | None) -> str:
     return "too few to tell" if figure is None else f"{figure:.0f} ms"
-
-
-def load_overload(text: str) -> Overload | None:
-    """What is in the JSON of `benchmarks.http`."""
-    told = json.loads(text).get("overload")
-    return Overload(**told) if told else None

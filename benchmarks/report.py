@@ -14,7 +14,6 @@ from tests.pages import filled
 
 from benchmarks import http, profile
 from benchmarks.figures import RESULTS, Point, load_landing, shapes_table, table
-from benchmarks.http_overload import load_overload
 from benchmarks.quiet import Quiet
 from benchmarks.shapes import conclusion
 
@@ -49,9 +48,9 @@ def sections(results: Path) -> Iterator[tuple[str, str]]:
         where = f"{told['records']:,} records as {told['format']}, commit {told['about']['commit']}."
         yield "stages", f"{where}\n\n{profile.tables(told)}"
     if (path := results / "http.json").exists():
-        yield "http", http.table(http.load_http(path))
-        if flooded := load_overload(path.read_text()):
-            yield "overload", f"{flooded}."
+        loads, flooded = http.load_http(path)
+        yield "http", http.table(loads)
+        yield "overload", f"{flooded}."
     if (path := results / "shapes.json").exists():
         told = json.loads(path.read_text())
         points = [Point(**point) for point in told["points"]]

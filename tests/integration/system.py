@@ -27,6 +27,7 @@ from urllib.parse import quote
 import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
+from confluent_kafka.admin import AdminClient
 from tests.services.kafka import free_ports, spawn
 
 from streamlake.domain.model.contracts import consumer_group, dlq_topic, raw_topic
@@ -54,6 +55,12 @@ def wait_until(what: str, condition: Callable[[], object], within_s: float = WAI
     while not condition():
         assert time.monotonic() < deadline, f"waited {within_s:.0f} s in vain: {what}"
         time.sleep(0.05)
+
+
+def delete_topic(admin: AdminClient, name: str) -> None:
+    """Delete a topic past StreamLake, which cannot; returns when it is gone."""
+    admin.delete_topics([name], operation_timeout=30)[name].result()
+    wait_until("the topic is gone", lambda: name not in admin.list_topics(timeout=5).topics, 15)
 
 
 class Child:

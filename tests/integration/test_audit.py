@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 from confluent_kafka import Producer as KafkaProducer
 from confluent_kafka.admin import AdminClient
-from tests.integration.system import Producer, World, poison, wait_until
+from tests.integration.system import Producer, World, delete_topic, poison, wait_until
 from tests.services.gcs import GcsService
 from tests.services.kafka import KafkaService
 from tests.unit.audit_schema import SCHEMA
@@ -150,9 +150,7 @@ def test_what_a_recreated_topic_leaves_behind_is_no_finding_and_never_clean(
     _write_plain(world, topic, 10)
     wait_until("everything is committed", lambda: _reached(world, 0))
     consumer.terminate()
-    admin = AdminClient({"bootstrap.servers": kafka_service.bootstrap})
-    admin.delete_topics([topic], operation_timeout=10)[topic].result()
-    wait_until("the topic is gone", lambda: topic not in world.admin.topics([topic]))
+    delete_topic(AdminClient({"bootstrap.servers": kafka_service.bootstrap}), topic)
     assert audit(world)[1]["verdict"] == "unproven"
     wait_until("it is made anew", lambda: world.admin.create_topic(TopicSpec(topic, 6, 1)))
     _write_plain(world, topic, 5)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from confluent_kafka.admin import AdminClient
 from tests.integration.conftest import missing, promised
-from tests.integration.system import Child, World, wait_until
+from tests.integration.system import Child, World, delete_topic, wait_until
 from tests.services.kafka import KafkaService, kafka
 from tests.torture_http.__main__ import UNAVAILABLE
 from tests.torture_http.ledger import Attempt, event_body
@@ -118,9 +118,7 @@ def test_a_topic_deleted_under_a_running_api_takes_nothing_until_it_is_there_aga
         return answers[-1][0]
 
     assert post() == 202
-    topic = raw_topic(world.dataset)
-    operator = AdminClient({"bootstrap.servers": frail.bootstrap})
-    operator.delete_topics([topic], operation_timeout=10)[topic].result()
+    delete_topic(AdminClient({"bootstrap.servers": frail.bootstrap}), raw_topic(world.dataset))
     wait_until("the API refuses", lambda: post() == 503)
     assert world.cli("topics", "provision").returncode == 0
     wait_until("the API takes events again", lambda: post() == 202)

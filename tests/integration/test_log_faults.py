@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
 from tests.integration.faulty import FaultyWorld, good, log_lines, problems, write
-from tests.integration.system import Child, wait_until
+from tests.integration.system import Child, delete_topic, wait_until
 from tests.services.fault_proxy import fault_proxy
 from tests.services.gcs import GcsService
 from tests.services.kafka import KafkaService
@@ -68,11 +68,6 @@ def _provision_and_check(world: FaultyWorld, consumer: Child) -> None:
     assert len(verdict.letters) == 1
 
 
-def _delete_topic(admin: AdminClient, name: str) -> None:
-    admin.delete_topics([name], operation_timeout=10)[name].result()
-    wait_until("the topic is gone", lambda: name not in admin.list_topics(timeout=5).topics, 15)
-
-
 def _create_again(world: FaultyWorld) -> None:
     wanted = TopicSpec(raw_topic(world.dataset), 6, 1)
     wait_until("the topic is made anew", lambda: world.admin.create_topic(wanted), 15)
@@ -98,7 +93,7 @@ def test_without_a_dead_letter_topic_nothing_of_a_bad_snapshot_is_committed(
     wait_until("everything is committed", world.all_committed)
     before = world.committed()
     dlq = dlq_topic(world.dataset)
-    _delete_topic(kafka_admin, dlq)
+    delete_topic(kafka_admin, dlq)
     write(world, [b"{broken", good("after")], partition=0)
     wait_until("readiness names it", lambda: _says(consumer, f"DeadLetterTopicMissing: {dlq}"), NOTICED_S)
     assert not _told(consumer, "TopicMissing"), "it is not taken for the raw topic's end"
@@ -153,7 +148,7 @@ def test_a_topic_recreated_under_a_live_consumer_is_another_log(
     write(world, [good(label) for label in old])
     wait_until("everything is committed", world.all_committed)
     first_id = world.topic_id
-    _delete_topic(kafka_admin, raw_topic(world.dataset))
+    delete_topic(kafka_admin, raw_topic(world.dataset))
     if slow:
         wait_until("it is noticed", lambda: _told(consumer, "TopicMissing"), NOTICED_S)
     _create_again(world)
@@ -173,7 +168,7 @@ def test_a_missing_topic_is_named_by_readiness(world: FaultyWorld, kafka_admin: 
     consumer = _consumer(world)
     write(world, [good(f"before-{n}") for n in range(12)])
     wait_until("everything is committed", world.all_committed)
-    _delete_topic(kafka_admin, raw_topic(world.dataset))
+    delete_topic(kafka_admin, raw_topic(world.dataset))
     wait_until("readiness names it", lambda: _says(consumer, raw_topic(world.dataset), "does not exist"), 15)
     assert consumer.process.poll() is None
 

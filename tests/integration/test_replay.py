@@ -23,7 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, b
     ConfigResource,
     ResourceType,
 )
-from tests.integration.system import Producer, World, poison, wait_until
+from tests.integration.system import Producer, World, delete_topic, poison, wait_until
 from tests.services.gcs import GcsService
 from tests.services.kafka import KafkaService
 
@@ -177,8 +177,7 @@ def test_a_topic_recreated_in_between_is_refused(world: World, kafka_admin: Admi
     put(world, [now_ms()] * 5)
     replay(world, "--all", "--id", "r")
     topic, old = raw_topic(world.dataset), world.topic_id
-    kafka_admin.delete_topics([topic], operation_timeout=30)[topic].result()
-    wait_until("it is gone", lambda: topic not in world.admin.topics([topic]))
+    delete_topic(kafka_admin, topic)
     assert world.cli("topics", "provision").returncode == 0
     wait_until("it is back", lambda: world.topic_id != old)
     put(world, [now_ms()] * 5)
@@ -194,8 +193,7 @@ def test_a_replay_planned_before_a_topic_was_recreated_fails(world: World, kafka
     wait_until("its plan is stored", lambda: list(world.store.list("ops/replays/r.json")))
     child.kill()
     topic, old = raw_topic(world.dataset), world.topic_id
-    kafka_admin.delete_topics([topic], operation_timeout=30)[topic].result()
-    wait_until("it is gone", lambda: topic not in world.admin.topics([topic]))
+    delete_topic(kafka_admin, topic)
     assert world.cli("topics", "provision").returncode == 0
     wait_until("it is back", lambda: world.topic_id != old)
     parts = world.parts()
