@@ -381,6 +381,8 @@ class _Jvm(Broker):
     def _java(self, *command: str) -> subprocess.Popen[bytes]:
         # The serial collector and the first compiler tier alone start fastest and spare the other core.
         flags = [f"-Xmx{self._heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"]
+        # The native libraries that a killed broker has unpacked go with its folder.
+        flags.append(f"-Djava.io.tmpdir={self._output.parent}")
         with self._output.open("ab") as output:
             return spawn(["java", *flags, "-cp", f"{_libraries()}/*", *command], output.fileno())
 
