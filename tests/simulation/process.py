@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from tests.simulation.effects import Event, Queue, Task
-from tests.simulation.facts import DATASET
+from tests.simulation.facts import DATASET, PARTITIONS, Broken
 from tests.simulation.group import RAW, Group, SimulatedSubscription
 from tests.simulation.ports import SimulatedAdmin, SimulatedReader, SimulatedStore, SimulatedWriter
 from tests.simulation.witness import Witness, acceptable
@@ -44,6 +44,9 @@ from streamlake.entrypoints.consumer_daemon import DRAIN_S, ConsumerParts, Datas
 from streamlake.entrypoints.landing_telemetry import LandingTelemetry
 
 WATCHED_TURNS = 10
+RECORD_BYTES = 700
+"""More than one of these records takes of the memory budget."""
+
 _BEGIN = datetime(2026, 11, 21, tzinfo=UTC)
 
 
@@ -137,6 +140,8 @@ class Character:
     poll_records: int
     page: int
     first_number: int
+    memory_budget: int
+    max_prefixes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,7 @@ class Process:
         kind: type[PartLog] = PartLog
         if self.character.first_number > 1:
             kind = type("Numbered", (_NumberedFrom, PartLog), {"base": self.character.first_number - 1})
-        return PartLogs(lambda date: self._part_log(kind, date))
+        return PartLogs(lambda date: self._part_log(kind, date), self.character.max_prefixes)
 
     def _part_log(self, kind: type[PartLog], date: str) -> PartLog:
         return kind(
@@ -205,7 +210,7 @@ class ConsumerProcess(Process):
             replay_plan=ReplayRecords(self.store).plan,
             replay_core=lambda replay_id: LandRecords(DATASET, catalog, character.limits, replay_id),
         )
-        self.consumer = DatasetConsumer(DATASET, parts, MemoryBudget(10**9))
+        self.consumer = DatasetConsumer(DATASET, parts, MemoryBudget(character.memory_budget))
         # Nobody rewinds in these worlds (replays are bounded), and a look would be a step of every schedule.
         setattr(self.consumer._stand_by, "look", lambda: None)  # noqa: B010
         self.consumer._subscription = SimulatedSubscription(group, self, self.consumer, character.poll_records)
@@ -228,10 +233,18 @@ class ConsumerProcess(Process):
                 found = self.admin.topics([RAW]).get(RAW)
                 self.consumer.watch(found.topic_id if found else None, {}, [])
 
+    def _mind_the_budget(self) -> None:
+        """What is buffered may be over the budget by what one poll has brought."""
+        consumer, character = self.consumer, self.character
+        used = consumer._core.open_memory + sum(snapshot.memory for snapshot in consumer._in_flight)
+        if used > character.memory_budget + PARTITIONS * character.poll_records * RECORD_BYTES:
+            raise Broken(f"{self.name} buffers {used} bytes, its budget is {character.memory_budget}")
+
     def _poll(self) -> None:
         """As `DatasetConsumer.run` does it."""
         while not self.stopping:
             self.consumer._turn()
+            self._mind_the_budget()
             self._watch()
         self.consumer._finish(DRAIN_S, "shutdown")
         self.consumer._subscription.close()

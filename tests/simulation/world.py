@@ -57,6 +57,7 @@ from streamlake.domain.ports.event_log import TopicSpec
 from streamlake.domain.use_cases.land_records import LandingLimits
 
 PROCESSES = 3
+UNBOUNDED = 10**9
 STEP_S = 0.1
 QUIET_S = 8.0
 """How long a step of peace takes where nobody has anything to do but poll."""
@@ -91,6 +92,8 @@ class World:
         clock, log, bucket = SimulatedClock(), MemoryEventLog(SimulatedClock()), MemoryObjectStore()
         self.first_number = 9_997 if choices.chance(0.25) else 1
         self.mood = unrest.Mood(choices)
+        self.narrow = choices.seed % 5 == 1
+        """May processes have so little room that they pause, and forget prefixes?"""
         witness = Witness(self.facts, self.first_number)
         group = Group(log, self.facts, witness, choices)
         self.around = Surroundings(clock, log, bucket, group, witness)
@@ -289,13 +292,15 @@ class World:
 
     def _character(self) -> Character:
         below = self.choices.below
-        limits = LandingLimits((10**9, 1200)[below(2)], (6, 3, 1, 10, 20)[below(5)], (2.0, 0.3, 10.0)[below(3)])
+        limits = LandingLimits((UNBOUNDED, 1200)[below(2)], (6, 3, 1, 10, 20)[below(5)], (2.0, 0.3, 10.0)[below(3)])
         return Character(
             lenient=not below(2),
             form=("json", "jsonl")[below(2)],
             limits=limits,
-            max_part_bytes=(10**9, 900)[below(2)],
+            max_part_bytes=(UNBOUNDED, 900)[below(2)],
             poll_records=(5, 2, 1, 12)[below(4)],
             page=(1000, 2)[below(2)],
             first_number=self.first_number,
+            memory_budget=(UNBOUNDED, 3_000, 6_000)[below(3)] if self.narrow else UNBOUNDED,
+            max_prefixes=(DAYS, 1, 2)[below(3)] if self.narrow else DAYS,
         )

@@ -223,6 +223,18 @@ def believe_the_log_of_another_topic(patches: Patches) -> None:
     patches.set(StartPositions, "_first_not_done", wrong)
 
 
+@mutant("a partition that comes while the memory budget is used up is read all the same")
+def read_on_without_memory(patches: Patches) -> None:
+    def read_from(right: Any) -> Any:
+        def wrong(self: DatasetConsumer, source: TopicPartition, topic_id: str, offset: int) -> None:
+            right(self, source, topic_id, offset)
+            self._subscription.resume([source])
+
+        return wrong
+
+    patches.wrap(DatasetConsumer, "_read_from", read_from)
+
+
 @mutant("the first record after a start is skipped: the offset is taken for the last one read")
 def start_after_the_committed_offset(patches: Patches) -> None:
     def receive(right: Any) -> Any:

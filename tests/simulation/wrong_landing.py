@@ -216,7 +216,7 @@ def format_race_ignored(patches: Patches) -> None:
 @mutant("one coverage for all dates: a claim of one date drops the rows of another")
 def coverage_shared_between_dates(patches: Patches) -> None:
     def init(right: Any) -> Any:
-        def wrong(self: PartLogs, make: Callable[[str], PartLog]) -> None:
+        def wrong(self: PartLogs, make: Callable[[str], PartLog], *room: int) -> None:
             shared: dict[Any, Any] = {}
 
             def made(date: str) -> PartLog:
@@ -234,7 +234,7 @@ def coverage_shared_between_dates(patches: Patches) -> None:
                 log.bootstrap = share  # type: ignore[method-assign]
                 return log
 
-            right(self, made)
+            right(self, made, *room)
 
         return wrong
 

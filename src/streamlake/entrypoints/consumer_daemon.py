@@ -342,7 +342,7 @@ class DatasetConsumer(SubscriptionListener):
             self._subscription.pause(sorted(self._owned))
         elif share < RESUME_BELOW and self._paused:
             self._paused = False
-            self._subscription.resume(sorted(self._owned))
+            self._subscription.resume(sorted(self._owned - self._undecided.keys()))
 
     # Partitions come and go
 
@@ -475,8 +475,8 @@ class DatasetConsumer(SubscriptionListener):
     def _read_from(self, source: TopicPartition, topic_id: str, offset: int) -> None:
         self._topic_ids[source] = topic_id
         self._subscription.start(source, offset)
-        if not self._paused:
-            self._subscription.resume([source])
+        # What comes while the budget is used up waits with the others.
+        (self._subscription.pause if self._paused else self._subscription.resume)([source])
         self._undecided.pop(source, None)
         self._attempts.pop(source, None)
         self._halts.started(source)

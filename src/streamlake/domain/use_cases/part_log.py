@@ -241,10 +241,11 @@ class PartLog:
 
 
 class PartLogs:
-    """The part logs of one process and dataset, the least recently used forgotten beyond `MAX_PREFIXES`."""
+    """The part logs of one process and dataset, the least recently used forgotten beyond `max_prefixes`."""
 
-    def __init__(self, make: Callable[[str], PartLog]) -> None:
+    def __init__(self, make: Callable[[str], PartLog], max_prefixes: int = MAX_PREFIXES) -> None:
         self._make = make
+        self._max_prefixes = max_prefixes
         self._logs: OrderedDict[str, PartLog] = OrderedDict()
 
     def of(self, date: str) -> PartLog:
@@ -268,7 +269,7 @@ class PartLogs:
 
     def _forget_one(self) -> None:
         """Never one whose roll-up is stale: it would stay so until somebody lands there again."""
-        if len(self._logs) >= MAX_PREFIXES:
+        if len(self._logs) >= self._max_prefixes:
             done = next((date for date, log in self._logs.items() if not log.roll_up.stale), None)
             if done is not None:
                 del self._logs[done]
