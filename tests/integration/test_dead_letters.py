@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.integration.foreign_producer import write_with_header
 from tests.integration.system import Child, World, poison, wait_until
 from tests.services.gcs import GcsService
 from tests.services.kafka import KafkaService
@@ -155,6 +156,26 @@ def test_letters_of_every_class_give_back_the_original_byte_for_byte(world: Worl
     assert of_api == sent
     stays = json.loads(world.cli("dlq", "redrive", world.dataset, "--json").stdout)
     assert (stays["redriven"], sum(each["count"] for each in stays["stays_open"])) == (0, len(exported))
+
+
+@pytest.mark.parametrize("world", ["kafka"], indirect=True)
+def test_a_header_name_that_is_not_utf8_stops_nobody(world: World, kafka_service: KafkaService) -> None:
+    """Python's client cannot tell such headers: the letter has the record's value and says what is wrong with it."""
+    world.set_up()
+    topic = raw_topic(world.dataset)
+    values = [_order(shop, 5) for shop in ("before", "between", "after")]
+    _write(world, [OutgoingRecord(topic, b"k", values[0], (), _now_ms())])
+    write_with_header(kafka_service.bootstrap, topic, values[1], b"caf\xe9")
+    _write(world, [OutgoingRecord(topic, b"k", values[2], (("trace", b"t"),), _now_ms())])
+    world.consumer("consumer")
+    wait_until("everything is committed", world.all_committed)
+    [letter] = _json_lines(world, "export")
+    assert letter["error_class"] == "header_not_utf8"
+    assert _bytes(letter["value"]) == values[1]
+    seen = world.observe()
+    assert seen.faults() == {}
+    assert sorted(seen.payloads.values()) == sorted([values[0], values[2]])
+    assert world.cli("audit", "--dataset", world.dataset).returncode == 0
 
 
 def test_looking_moves_no_group_and_writes_nothing(world: World) -> None:

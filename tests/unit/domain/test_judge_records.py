@@ -12,7 +12,7 @@ from tests.unit.domain.worlds import BAD, DATASET, DAY, FORMATS, GOOD, P0, T0, T
 
 from streamlake.domain.errors import ContractViolation, DataFault, RecordRefused
 from streamlake.domain.model.envelope import ingestion_id_of_record
-from streamlake.domain.model.records import Header
+from streamlake.domain.model.records import UNREADABLE, Header
 from streamlake.domain.model.rows import Rows
 from streamlake.domain.model.snapshots import Row
 from streamlake.domain.model.times import DAY_MS, LAST_MS
@@ -56,6 +56,7 @@ def test_a_record_of_another_producer_is_judged_by_the_newest_contract() -> None
         ("timestamp_out_of_range", {"timestamp": -2}),
         ("timestamp_out_of_range", {"timestamp": LAST_MS}),
         ("header_not_utf8", {"headers": [("ingestion_id", b"\xff")]}),
+        ("header_not_utf8", {"headers": UNREADABLE}),
         ("unknown_schema_version", {"headers": [("schema_version", b"v2")]}),
         ("unknown_schema_version", {"headers": [("schema_version", b"")]}),
         ("null_value", {"value": None}),

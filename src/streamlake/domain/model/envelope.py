@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from uuid import UUID, uuid5
 
 from streamlake.domain.errors import RecordRefused
-from streamlake.domain.model.records import Header
+from streamlake.domain.model.records import UNREADABLE, Header
 
 INGESTION_NAMESPACE = UUID("1a85095f-bfb2-5e53-88a7-bc2c4746ca3d")
 """The published namespace of every derived `ingestion_id`: uuid5(NAMESPACE_URL, "urn:streamlake:ingestion-id")."""
@@ -64,8 +64,10 @@ def envelope_of(headers: Sequence[Header], dataset: str) -> tuple[dict[str, str]
     """Split headers into the envelope's fields and the others, losing none.
 
     Of a repeated envelope header the last counts and the earlier ones stay among the others, as does a `dataset`
-    that is not this dataset. Raises `RecordRefused` where an envelope header is not UTF-8.
+    that is not this dataset. Raises `RecordRefused` where an envelope header or a name is not UTF-8.
     """
+    if headers is UNREADABLE:
+        raise RecordRefused("header_not_utf8", "headers: their names must be UTF-8")
     fields: dict[str, str] = {}
     others: list[Header] = []
     for name, value in reversed(headers):

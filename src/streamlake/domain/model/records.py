@@ -12,6 +12,9 @@ from streamlake.domain.model.positions import TopicPartition
 Header = tuple[str, bytes | None]
 """Kafka's: a name that may repeat, and a value that may be null."""
 
+UNREADABLE: Sequence[Header] = (("\ufffd", None),)
+"""In place of the headers of a record whose names the log's client cannot tell: they are not UTF-8."""
+
 NO_TIMESTAMP = -1
 """Kafka's RecordBatch.NO_TIMESTAMP: the record carries none."""
 

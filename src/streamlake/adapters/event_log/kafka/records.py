@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, Message
 from confluent_kafka import TopicPartition as Place
 
 from streamlake.domain.model.positions import TopicPartition
-from streamlake.domain.model.records import Header, RecordBatch
+from streamlake.domain.model.records import UNREADABLE, Header, RecordBatch
 
 _second = itemgetter(1)
 _NO_HEADERS: Sequence[Header] = ()
@@ -32,7 +32,7 @@ def fetch(consumer: Consumer, max_records: int, timeout_s: float) -> list[Messag
 
 def columns(source: TopicPartition, messages: Sequence[Message[bytes, bytes]]) -> RecordBatch:
     """A batch of one partition's messages, none of which is an event."""
-    headers: list[Any] = list(map(Message.headers, messages))
+    headers = _headers(messages)
     return RecordBatch(
         source,
         cast(list[int], list(map(Message.offset, messages))),
@@ -41,6 +41,18 @@ def columns(source: TopicPartition, messages: Sequence[Message[bytes, bytes]]) -
         list(map(Message.value, messages)),
         headers if all(headers) else [h or _NO_HEADERS for h in headers],
     )
+
+
+def _headers(messages: Sequence[Message[bytes, bytes]]) -> list[Any]:
+    """A SystemError is how the driver says that a name is not UTF-8; asked again it says that there are no headers."""
+    headers: list[Any] = []
+    each = map(Message.headers, messages)
+    while len(headers) < len(messages):
+        try:
+            headers.extend(each)
+        except (SystemError, UnicodeDecodeError):
+            headers.append(UNREADABLE)  # what came before it has been taken, and `each` goes on behind it
+    return headers
 
 
 def by_partition(messages: Sequence[Message[bytes, bytes]]) -> dict[TopicPartition, list[Message[bytes, bytes]]]:
