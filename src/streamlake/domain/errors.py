@@ -147,6 +147,10 @@ class PositionLost(OperatorFault):
     """The position asked for is outside what the log holds."""
 
 
+class RecordsDamaged(OperatorFault):
+    """The log's bytes cannot be read as records: their checksum or their compression is broken, or unknown."""
+
+
 class GroupActive(OperatorFault):
     """The group has members, so its offsets may not be altered."""
 

@@ -17,6 +17,7 @@ from streamlake.domain.errors import (
     OutcomeUnknown,
     PositionLost,
     RecordRefused,
+    RecordsDamaged,
     RecordTooLarge,
     SettingsInvalid,
     StreamLakeError,
@@ -41,6 +42,8 @@ DENIED = frozenset(
 MISSING = frozenset(
     {K.UNKNOWN_TOPIC_OR_PART, K.UNKNOWN_TOPIC_ID, K._UNKNOWN_TOPIC, K._UNKNOWN_PARTITION, K.INCONSISTENT_TOPIC_ID}
 )
+DAMAGED = frozenset({K._BAD_MSG, K._BAD_COMPRESSION, K._NOT_IMPLEMENTED, K.INVALID_MSG})
+"""Of what was fetched. librdkafka goes on behind it, and what it has left out would pass for a gap."""
 LOST = frozenset({K.OFFSET_OUT_OF_RANGE, K._AUTO_OFFSET_RESET, K._LOG_TRUNCATION})
 UNSUITABLE = frozenset(
     {
@@ -67,6 +70,7 @@ GENERAL: Mapping[int, type[StreamLakeError]] = {
     **dict.fromkeys(DENIED, AccessDenied),
     **dict.fromkeys(MISSING, TopicMissing),
     **dict.fromkeys(LOST, PositionLost),
+    **dict.fromkeys(DAMAGED, RecordsDamaged),
     **dict.fromkeys(UNSUITABLE, SettingsInvalid),
 }
 """Of reads and admin calls. Whatever is not here passes: LogUnavailable."""

@@ -181,7 +181,7 @@ class KafkaSubscription(Subscription):
         self._held.difference_update(starts)
         # Also for none of them: else the binding would assign them all, at the committed offsets.
         self._kept(self._assign, starts)
-        self._silence()
+        self._kept(self._silence)
 
     def _on_revoke(self, _consumer: Consumer, taken: list[Place]) -> None:
         # A member that polls too late has left the group by itself, but finds first what was revoked before that.
@@ -194,7 +194,7 @@ class KafkaSubscription(Subscription):
         places = _places(taken)
         self._tell_given_up([p for p in places if p in self._owned], tell)
         # librdkafka would remember the pause if the partition came back.
-        self._silence(leaving=places)
+        self._kept(self._silence, places)
         # Also of none of them: else the binding would unassign them all, and fail on those never assigned.
         self._kept(self._unassign, self._assigned.intersection(places))
 
@@ -208,6 +208,7 @@ class KafkaSubscription(Subscription):
         self._paused.difference_update(places)
 
     def _kept(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Raised here, a fault would cost the records that poll is about to return: they would pass for a gap."""
         try:
             return call(*arguments)
         except BaseException as e:  # noqa: BLE001 - kept, and raised where Python is back in charge
@@ -250,7 +251,7 @@ class KafkaSubscription(Subscription):
     def _hold(self, place: TopicPartition, fault: OperatorFault) -> None:
         if place not in self._held:
             self._held.add(place)
-            self._silence()
+            self._kept(self._silence)
             self._kept(self._listener.failed, place, fault)
 
     def _on_error(self, error: KafkaError) -> None:
