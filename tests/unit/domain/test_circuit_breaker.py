@@ -49,6 +49,23 @@ def test_a_process_that_dies_again_and_again_letters_no_more_than_one_that_lives
     assert committed.offset == 2 * SLICE
 
 
+def test_a_flood_in_a_replay_trips_nothing_of_live_landing() -> None:
+    """Both count their assignments from 1."""
+    log, store = open_log(), MemoryObjectStore()
+    landing = LandSnapshots(DATASET, log.admin(), log.writer(), part_logs(store), BreakerLimits(0.5, DISPOSITIONS))
+    flood = range(2 * DISPOSITIONS)
+    replay = LandRecords(DATASET, Catalog(), LandingLimits(10**9, 10**9, 60), "again")
+    live = LandRecords(DATASET, Catalog(), LandingLimits(10**9, 10**9, 60))
+    for core, values in ((replay, dict.fromkeys(flood, BAD)), (live, {})):
+        core.assign(P0, TOPIC_ID, 0)
+        core.receive(batch(flood, values=values), 0.0)
+    [flooded], [sound] = replay.drain("end"), live.drain("age")
+    with pytest.raises(CircuitOpen):
+        landing.land(flooded, NOW)
+    landing.land(sound, NOW)
+    assert live.settled(sound)[P0].offset == len(flood)
+
+
 def test_good_records_make_the_bad_ones_of_before_forgotten() -> None:
     log, store, committed = open_log(), MemoryObjectStore(), Position(0)
     committed = live_and_die(log, store, committed)

@@ -22,12 +22,17 @@ class BreakerLimits:
     dispositions: int = 1_000
 
 
+_Counted = tuple[str | None, TopicPartition]
+"""Of a replay, or live: each counts its own assignments, so an epoch of one means nothing to the other."""
+
+
 class CircuitOpen(OperatorFault):
     """Too many dead letters in a row: this partition waits for an operator."""
 
-    def __init__(self, source: TopicPartition, topic_id: str, bad: int, total: int) -> None:
+    def __init__(self, dataset: str, source: TopicPartition, topic_id: str, bad: int, total: int) -> None:
         self.why = f"{source}: {bad} of the last {total} records would become dead letters"
-        super().__init__(f"{self.why}; mend the contract or the producer, then `streamlake resume`")
+        way = f"`streamlake resume --dataset {dataset} --partition {source.partition}`"
+        super().__init__(f"{self.why}; mend the contract or the producer, then {way}")
         self.source = source
         self.topic_id = topic_id
 
@@ -39,13 +44,14 @@ class CircuitBreaker:
     process that dies again and again sends no more letters than one that lives.
     """
 
-    def __init__(self, limits: BreakerLimits) -> None:
+    def __init__(self, dataset: str, limits: BreakerLimits) -> None:
+        self._dataset = dataset
         self._limits = limits
-        self._recent: dict[TopicPartition, deque[Recent]] = {}
-        self._epochs: dict[TopicPartition, int] = {}
+        self._recent: dict[_Counted, deque[Recent]] = {}
+        self._epochs: dict[_Counted, int] = {}
         self._begun: dict[TopicPartition, Recent] = {}
         self._tolerated: dict[TopicPartition, int] = {}
-        self._tripped: dict[TopicPartition, tuple[int, CircuitOpen]] = {}
+        self._tripped: dict[_Counted, tuple[int, CircuitOpen]] = {}
 
     def tolerate(self, source: TopicPartition, below: int) -> None:
         """An operator has accepted the dead letters of this partition below an offset: they do not count."""
@@ -69,22 +75,23 @@ class CircuitBreaker:
         for letter in snapshot.letters:
             bad[letter.place] += letter.source.offset >= self._tolerated.get(letter.place, 0)
         for source, span in snapshot.spans.items():
-            epoch, fault = self._tripped.get(source, (None, None))
+            counted = snapshot.replay_id, source
+            epoch, fault = self._tripped.get(counted, (None, None))
             if fault is not None and epoch == span.epoch:
                 raise fault
-            letters, total = span.recent = self._count(source, span.epoch, good[source], bad[source])
+            letters, total = span.recent = self._count(counted, span.epoch, good[source], bad[source])
             if total >= self._limits.dispositions and letters > self._limits.ratio * total:
-                tripped = CircuitOpen(source, span.topic_id, letters, total)
-                self._tripped[source] = span.epoch, tripped
+                tripped = CircuitOpen(self._dataset, source, span.topic_id, letters, total)
+                self._tripped[counted] = span.epoch, tripped
                 raise tripped
         snapshot.counted = True
 
-    def _count(self, source: TopicPartition, epoch: int, good: int, bad: int) -> Recent:
+    def _count(self, counted: _Counted, epoch: int, good: int, bad: int) -> Recent:
         """Letters and all records, of the last `dispositions` or a few more."""
-        if self._epochs.get(source) != epoch:
-            self._epochs[source] = epoch
-            self._recent[source] = deque([self._begun.get(source, NOTHING_RECENT)])
-        recent = self._recent[source]
+        if self._epochs.get(counted) != epoch:
+            self._epochs[counted] = epoch
+            self._recent[counted] = deque([self._begun.get(counted[1], NOTHING_RECENT)])
+        recent = self._recent[counted]
         recent.append((bad, good + bad))
         total = sum(count for _, count in recent)
         while total - recent[0][1] >= self._limits.dispositions:

@@ -281,7 +281,7 @@ class LandSnapshots:
         self._admin = admin
         self._letters = letters
         self.part_logs = part_logs
-        self.breaker = CircuitBreaker(breaker_limits)
+        self.breaker = CircuitBreaker(dataset, breaker_limits)
         self._dropped: dict[tuple[str | None, TopicPartition], int] = {}
         """By replay (None: live) and partition, the epoch that was dropped: each `LandRecords` counts its own."""
 
