@@ -161,3 +161,11 @@ def test_where_every_roll_up_is_stale_no_part_log_is_forgotten() -> None:
     for day in range(130):
         land(logs.of(str(day)), 0, 1)
     assert len(list(logs)) == 130
+
+
+def test_where_no_roll_up_can_be_written_memory_is_bounded_all_the_same() -> None:
+    store = MemoryObjectStore()
+    logs = PartLogs(lambda date: part_log(store, date), max_prefixes=3)
+    for day in range(20):
+        land(logs.of(str(day)), 0, 1)
+    assert [log.date for log in logs] == [str(day) for day in range(14, 20)]

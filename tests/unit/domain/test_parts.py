@@ -143,6 +143,7 @@ def test_a_field_that_is_missing_is_named(name: str) -> None:
         ("claims", '{"t":{"0":[[5,1]]}}'),
         ("claims", '{"t":{"0":[[-5,1]]}}'),
         ("claims", '{"t":{"0":7}}'),
+        ("claims", '{"t":{"0":[]}}'),
         ("claims", '{"t":{"0":[[0,NaN]]}}'),
         ("claims", "[" * 4000),
         ("rows", "nobody"),

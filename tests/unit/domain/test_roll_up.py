@@ -12,7 +12,7 @@ from tests.unit.domain.worlds import DATASET, DATE, L1, P1, PREFIX, TOPIC_ID, cl
 from streamlake.adapters.object_store.memory import MemoryObjectStore
 from streamlake.domain.errors import GenerationChanged, ObjectMissing, PrefixDamaged, StoreUnavailable
 from streamlake.domain.ports.object_store import ObjectStore
-from streamlake.domain.use_cases.roll_up import FREE_BYTES, MIN_INTERVAL_S, rebuild_roll_up
+from streamlake.domain.use_cases.roll_up import FREE_BYTES, MAX_UNWRITTEN, MIN_INTERVAL_S, rebuild_roll_up
 
 NAME = PREFIX + "_metadata.json"
 
@@ -101,6 +101,20 @@ def test_a_write_that_failed_waits_for_the_interval_too_and_stays_stale() -> Non
     assert not log.roll_up.due(MIN_INTERVAL_S - 0.1)
     log.roll_up.write(MIN_INTERVAL_S)
     assert listed(store) == ["part-0001.json"]
+
+
+def test_a_roll_up_refused_for_long_is_made_from_the_listing_at_last() -> None:
+    """What it lacks is remembered no further than memory allows."""
+    store = MemoryObjectStore()
+    log = part_log(store)
+    for offset in range(MAX_UNWRITTEN + 5):
+        land(log, offset, offset + 1)
+    assert log.roll_up.stale
+    log.roll_up.write(0)
+    assert len(listed(store)) == MAX_UNWRITTEN + 5
+    assert not log.roll_up.stale
+    land(log, MAX_UNWRITTEN + 5, MAX_UNWRITTEN + 6)
+    assert log.roll_up.stale
 
 
 def test_roll_ups_cost_a_small_share_of_what_was_landed() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -184,12 +184,18 @@ def load_claims(text: str) -> dict[Lane, Offsets]:
     """`dump_claims` undone. Raises ValueError for anything else."""
     try:
         return {
-            Lane(topic_id, int(partition)): Offsets(_interval(*interval) for interval in intervals)
+            Lane(topic_id, int(partition)): _offsets(intervals)
             for topic_id, partitions in json.loads(text).items()
             for partition, intervals in partitions.items()
         }
     except (AttributeError, TypeError, RecursionError) as malformed:
         raise ValueError(f"must be topic id -> partition -> intervals ({malformed})") from None
+
+
+def _offsets(intervals: Sequence[Sequence[object]]) -> Offsets:
+    if not intervals:
+        raise ValueError("a lane without intervals claims nothing")
+    return Offsets(_interval(*interval) for interval in intervals)
 
 
 def _interval(start: object, end: object) -> tuple[int, int]:

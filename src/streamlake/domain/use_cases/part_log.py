@@ -40,6 +40,9 @@ from streamlake.domain.use_cases.roll_up import (
 )
 
 MAX_PREFIXES = 128
+MOST_STALE = 2
+"""Times that many are kept where the store refuses roll-ups, and so all of them are stale."""
+
 """How many prefixes a process remembers; a forgotten one is bootstrapped again."""
 
 
@@ -268,11 +271,13 @@ class PartLogs:
         return iter(list(self._logs.values()))
 
     def _forget_one(self) -> None:
-        """Never one whose roll-up is stale: it would stay so until somebody lands there again."""
+        """Not one whose roll-up is stale, while there are not too many: it would stay so until somebody lands there."""
         if len(self._logs) >= self._max_prefixes:
             done = next((date for date, log in self._logs.items() if not log.roll_up.stale), None)
             if done is not None:
                 del self._logs[done]
+            elif len(self._logs) >= MOST_STALE * self._max_prefixes:
+                self._logs.popitem(last=False)
 
 
 def _claims_of(found: ObjectInfo) -> PartInfo:

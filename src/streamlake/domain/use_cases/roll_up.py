@@ -22,6 +22,9 @@ MAX_SHARE = 0.01
 FREE_BYTES = 256 * 1024
 """... beyond an allowance, so that a small prefix has a roll-up at all."""
 
+MAX_UNWRITTEN = 1_000
+"""Of more parts than these nothing is remembered while the roll-up cannot be written: it is made from their listing."""
+
 _ATTEMPTS = 5
 
 Entry = dict[str, Any]
@@ -64,7 +67,7 @@ class RollUp:
         self._store = store
         self._dataset = dataset
         self._date = date
-        self._unwritten: list[tuple[int, Entry]] = []
+        self._unwritten: list[tuple[int, Entry]] | None = []
         self._last_write = float("-inf")
         self._landed_bytes = 0
         self._written_bytes = 0
@@ -73,12 +76,15 @@ class RollUp:
     @property
     def stale(self) -> bool:
         """Is there a part that the stored roll-up may not have?"""
-        return bool(self._unwritten)
+        return self._unwritten is None or bool(self._unwritten)
 
     def add(self, number: int, found: ObjectInfo, info: PartInfo) -> None:
         """A part that came into being while this process watched."""
-        self._unwritten.append((number, entry_of(found, info)))
         self._landed_bytes += found.size
+        if self._unwritten is not None and len(self._unwritten) < MAX_UNWRITTEN:
+            self._unwritten.append((number, entry_of(found, info)))
+        else:
+            self._unwritten = None
 
     def due(self, now: float) -> bool:
         """Stale, not written for `MIN_INTERVAL_S`, and cheap beside what was landed. `now` is monotonic seconds."""
@@ -90,7 +96,7 @@ class RollUp:
         all the time; either way it stays stale and can be tried again."""
         self._last_write = now
         body = _update(self._store, self._dataset, self._date, self._unwritten)
-        self._unwritten.clear()
+        self._unwritten = []
         self._size = len(body)
         self._written_bytes += len(body)
 
