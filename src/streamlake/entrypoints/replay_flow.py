@@ -24,6 +24,8 @@ QUEUED_BATCHES = 4
 TELL_S = 0.5
 RECORD_S = 10.0
 LAG_S = 5.0
+IN_HAND_S = 12.0
+"""How long a stop waits for what is in hand; a consumer's does the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class ReplayFlow:
         self._next_tell = self._next_note = self._next_lag = 0.0
         self._lag: int | None = None
         self._started = parts.clock.monotonic()
+        self._leave_at = self._started + IN_HAND_S
         self._taken = 0
 
     def run(self) -> None:
@@ -129,7 +132,7 @@ class ReplayFlow:
         try:
             self._take(len(readers))
             self._submit(self._replay.drain("end"))
-            self._lander.finish(self._look_around)
+            self._lander.finish(self._go_on)
         finally:
             self._over.set()
             self._lander.abandon()
@@ -157,7 +160,7 @@ class ReplayFlow:
 
     def _submit(self, sealed: Sequence[Snapshot]) -> None:
         for snapshot in sealed:
-            self._lander.submit(snapshot, self._look_around)
+            self._lander.submit(snapshot, self._go_on)
         for snapshot in self._lander.settled():
             self._replay.settled(snapshot)
 
@@ -171,11 +174,18 @@ class ReplayFlow:
                 return
             self._look_around()
 
+    def _go_on(self) -> bool:
+        """Look around; False where it was told to stop, and the world has had its time to take what is in hand."""
+        self._look_around()
+        return self._parts.clock.monotonic() < self._leave_at
+
     def _look_around(self, *, last: bool = False) -> None:
         """Whatever is due beside the work: faults, the live lag, progress, the record of the attempt."""
         if self._lander.fault is not None:
             raise self._lander.fault
         now = self._parts.clock.monotonic()
+        if not self._parts.stop.is_set():
+            self._leave_at = now + IN_HAND_S
         if now >= self._next_lag:
             self._next_lag = now + LAG_S
             self._lag = live_lag(self._parts.admin, self._dataset, self._lag)
@@ -197,8 +207,11 @@ class ReplayFlow:
     ) -> None:
         fault: StreamLakeError | None = LogUnavailable("a reader thread has died")
         try:
-            while not (self._over.is_set() or work.empty()):
-                source = work.get()
+            while not self._over.is_set():
+                try:
+                    source = work.get_nowait()
+                except queue.Empty:
+                    break
                 for start, end in ranges[source]:
                     self._read_range(source, start, end)
             fault = None

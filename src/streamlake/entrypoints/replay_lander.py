@@ -50,14 +50,15 @@ class ReplayLander:
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, snapshot: Snapshot | None, look_around: Callable[[], None]) -> None:
-        """Hand over; waits while one is being landed and one more is waiting."""
+    def submit(self, snapshot: Snapshot | None, go_on: Callable[[], bool]) -> None:
+        """Hand over; waits while one is being landed and one more is waiting, as long as `go_on` says so."""
         while self._thread.is_alive():
             try:
                 self._inbox.put(snapshot, timeout=POLL_S)
                 return
             except queue.Full:
-                look_around()
+                if not go_on():
+                    return
 
     def settled(self) -> list[Snapshot]:
         """Those landed since it was last asked."""
@@ -66,13 +67,12 @@ class ReplayLander:
             found.append(self._settled.get())
         return found
 
-    def finish(self, look_around: Callable[[], None]) -> None:
-        """Wait for all that was handed over, and its roll-ups."""
-        self.submit(None, look_around)
-        while self._thread.is_alive():
+    def finish(self, go_on: Callable[[], bool]) -> None:
+        """Wait for all that was handed over, and its roll-ups, as long as `go_on` says so."""
+        self.submit(None, go_on)
+        while self._thread.is_alive() and go_on():
             self._thread.join(POLL_S)
-            look_around()
-        look_around()
+        go_on()
 
     def abandon(self) -> None:
         """Give up what is not landed."""
