@@ -231,7 +231,7 @@ class ConsumerProcess(Process):
         if self._turns % WATCHED_TURNS == 0:
             with suppress(WorldFault, OperatorFault):
                 found = self.admin.topics([RAW]).get(RAW)
-                self.consumer.watch(found.topic_id if found else None, {}, [])
+                self.consumer.watch(found.topic_id if found else None, {}, {}, [])
 
     def _mind_the_budget(self) -> None:
         """What is buffered may be over the budget by what one poll has brought."""

@@ -24,7 +24,7 @@ from streamlake.domain.errors import (
     WorldFault,
 )
 from streamlake.domain.model.contracts import consumer_group, raw_topic
-from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
+from streamlake.domain.model.positions import Lane, Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import RecordBatch
 from streamlake.domain.model.replay_plans import ReplayPlan
 from streamlake.domain.model.snapshots import (
@@ -119,7 +119,7 @@ class DatasetConsumer(SubscriptionListener):
         self._undecided: dict[TopicPartition, float] = {}
         self._topic_ids: dict[TopicPartition, str] = {}
         self._halts = Halts(dataset, parts.control, parts.clock, parts.telemetry)
-        self._truncation = TruncationWatch(parts.landing.part_logs.live_end)
+        self._truncation = TruncationWatch()
         self._attempts: dict[TopicPartition, int] = {}
         self._to_commit: dict[TopicPartition, Position] = {}
         self._committed: dict[TopicPartition, Position] = {}
@@ -150,6 +150,8 @@ class DatasetConsumer(SubscriptionListener):
             found.append(f"{self.dataset}: landing: {self._landing.trouble}")
         if not self._landing.alive:
             found.append(f"{self.dataset}: the landing thread is not running")
+        if self._paused and not self._in_flight and not self._core.open_memory:
+            found.append(f"{self.dataset}: paused: other datasets of this process hold its memory budget")
         return found
 
     @property
@@ -193,7 +195,7 @@ class DatasetConsumer(SubscriptionListener):
             self._finish(DRAIN_S, "shutdown" if stop.is_set() else "stopped")
         finally:
             self._leaving = True
-            if self._stand_by.order is None:
+            if stop.is_set():
                 self._landing.stop(timeout_s=LAST_ROLL_UPS_S)
             self._subscription.close()
 
@@ -280,13 +282,24 @@ class DatasetConsumer(SubscriptionListener):
         self._halt(sources, fault)
         self._undecided.update(dict.fromkeys(sources, 0.0))
 
-    def watch(self, topic_id: str | None, marks: Mapping[TopicPartition, Watermarks], missing: Sequence[str]) -> None:
-        """What the watcher's thread sees every few seconds: the raw topic's id, its watermarks, topics that are not
-        there."""
+    def live_ends(self) -> dict[TopicPartition, int]:
+        """Where what has landed of each partition ends, as far as known here."""
+        end = self._parts.landing.part_logs.live_end
+        return {source: end(Lane(topic_id, source.partition)) for source, topic_id in [*self._topic_ids.items()]}
+
+    def watch(
+        self,
+        topic_id: str | None,
+        landed: Mapping[TopicPartition, int],
+        marks: Mapping[TopicPartition, Watermarks],
+        missing: Sequence[str],
+    ) -> None:
+        """What the watcher's thread sees every few seconds: the raw topic's id, `live_ends`, the watermarks asked for
+        after them, topics that are not there."""
         self._stand_by.look()
         self._missing = missing
         self._seen_topic_id = topic_id
-        self._truncation.compare(self._topic_ids, marks, self._clock.monotonic())
+        self._truncation.compare(landed, marks, self._clock.monotonic())
 
     def _heed_watch(self) -> None:
         # A recreated topic whose partition is as long as what was read of the old one gives no record to notice it by.
@@ -401,17 +414,8 @@ class DatasetConsumer(SubscriptionListener):
             committed = self._subscription.committed(due)
             starts = self._parts.starts.begin()
             for source in due:
-                decision = decisions.get(source.partition)
-                if decision is not None and decision.topic_id == info.topic_id:
-                    if decision.state == HALTED:
-                        self._halt([source], Halted(decision.reason))
-                        continue
-                    self._parts.landing.breaker.tolerate(source, decision.tolerate_below)
-                self._parts.landing.breaker.begin(source, _recent(committed.get(source), decision))
-                if self._rewind(source, info.topic_id, marks[source], committed.get(source)):
-                    continue
-                decided = starts.decide(source, info.topic_id, marks[source], committed.get(source))
-                self._start(source, info.topic_id, decided, committed.get(source))
+                known = info.topic_id, marks[source], committed.get(source)
+                self._decide_start(starts, source, decisions.get(source.partition), *known)
         except WorldFault as fault:
             self.telemetry.log_trouble(fault)
             for source in sorted(self._undecided.keys() & due):
@@ -419,6 +423,32 @@ class DatasetConsumer(SubscriptionListener):
                 self._undecided[source] = now + backoff_s(self._attempts[source])
         except OperatorFault as fault:
             self._halt(sorted(self._undecided.keys() & due), fault)
+
+    def _decide_start(
+        self,
+        starts: StartPositions,
+        source: TopicPartition,
+        decision: Decision | None,
+        topic_id: str,
+        marks: Watermarks,
+        committed: Position | None,
+    ) -> None:
+        """One partition's start, or its halt: what is the matter with it keeps no other waiting."""
+        breaker = self._parts.landing.breaker
+        if decision is not None and decision.topic_id == topic_id:
+            if decision.state == HALTED:
+                self._halt([source], Halted(decision.reason))
+                return
+            breaker.tolerate(source, decision.tolerate_below)
+        breaker.begin(source, _recent(committed, decision))
+        if self._rewind(source, topic_id, marks, committed):
+            return
+        try:
+            decided = starts.decide(source, topic_id, marks, committed)
+        except OperatorFault as fault:
+            self._halt([source], fault)
+        else:
+            self._start(source, topic_id, decided, committed)
 
     # Rewinds
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from socketserver import ThreadingMixIn
 from types import FrameType
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -18,7 +19,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from streamlake.domain.errors import OperatorFault, TopicMissing, WorldFault
+from streamlake.domain.errors import OperatorFault, SettingsInvalid, TopicMissing, WorldFault
 from streamlake.domain.model.contracts import dlq_topic, raw_topic
 from streamlake.domain.model.times import epoch_ms
 from streamlake.domain.ports.clock import Clock
@@ -171,7 +172,7 @@ def _watch(consumers: Sequence[DatasetConsumer], admin: LogAdmin, clock: Clock, 
 
 def _look(consumer: DatasetConsumer, admin: LogAdmin, clock: Clock) -> None:
     """The lag, and whether the topics are what they were."""
-    positions = consumer.positions
+    positions, landed = consumer.positions, consumer.live_ends()
     wanted = raw_topic(consumer.dataset), dlq_topic(consumer.dataset)
     try:
         found = admin.topics(wanted)
@@ -180,7 +181,7 @@ def _look(consumer: DatasetConsumer, admin: LogAdmin, clock: Clock) -> None:
         return  # the loop itself says what is the matter
     consumer.telemetry.lag(positions, marks, epoch_ms(clock.now()))
     raw = found.get(wanted[0])
-    consumer.watch(raw.topic_id if raw else None, marks, [name for name in wanted if name not in found])
+    consumer.watch(raw.topic_id if raw else None, landed, marks, [name for name in wanted if name not in found])
 
 
 def insist_on_topics(dataset: str, admin: LogAdmin) -> None:
@@ -193,12 +194,24 @@ def insist_on_topics(dataset: str, admin: LogAdmin) -> None:
 
 
 class _QuietHandler(WSGIRequestHandler):
+    timeout = 5
+    """Seconds that a client may say nothing."""
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
         """Probes come every few seconds; they are not news."""
 
 
+class _HealthServer(ThreadingMixIn, WSGIServer):
+    """A thread for each connection: one that says nothing keeps no probe waiting, and no process from its end."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that is too slow, or gone, is not news either; what `answer` raises is told before."""
+
+
 def _serve(loops: Sequence[Loop], registry: CollectorRegistry, host: str, port: int) -> WSGIServer:
-    """`/livez`, `/readyz` and `/metrics` on a thread."""
+    """`/livez`, `/readyz` and `/metrics` on a thread. Raises SettingsInvalid where the port cannot be had."""
     metrics = make_wsgi_app(registry)
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -215,6 +228,9 @@ def _serve(loops: Sequence[Loop], registry: CollectorRegistry, host: str, port: 
         start("503 Service Unavailable" if problems else "200 OK", [("Content-Type", "application/json")])
         return [json.dumps({"ok": not problems, "problems": problems}).encode()]
 
-    server = make_server(host, port, answer, handler_class=_QuietHandler)
+    try:
+        server = make_server(host, port, answer, _HealthServer, _QuietHandler)
+    except OSError as error:
+        raise SettingsInvalid(f"http port: cannot listen on {host}:{port}: {error.strerror or error}") from None
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from streamlake.domain.errors import PositionLost, PrefixDamaged, StreamLakeError
-from streamlake.domain.model.positions import Lane, TopicPartition, Watermarks
+from streamlake.domain.model.positions import TopicPartition, Watermarks
 from streamlake.domain.model.times import epoch_ms, rfc3339
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.use_cases.control import HALTED, Control, Decision
@@ -13,7 +13,7 @@ from streamlake.entrypoints.landing_telemetry import LandingTelemetry
 
 RETRY_S = 1.0
 TRUNCATION_S = 60.0
-"""A claim may be ahead of a high watermark asked for a moment earlier, or of a follower's; not for so long."""
+"""A claim may be ahead of a follower's high watermark; not for so long."""
 
 
 class Halts:
@@ -81,18 +81,17 @@ class TruncationWatch:
     """Notices a log that was cut short (an unclean election, a restored broker): it would give the same offsets again,
     to other records. Fed by the watcher's thread, heeded by the poll thread."""
 
-    def __init__(self, live_end: Callable[[Lane], int]) -> None:
-        self._live_end = live_end
+    def __init__(self) -> None:
         self._beyond: dict[TopicPartition, float] = {}
         self._found: dict[TopicPartition, PositionLost] = {}
 
     def compare(
-        self, topic_ids: Mapping[TopicPartition, str], marks: Mapping[TopicPartition, Watermarks], now: float
+        self, landed: Mapping[TopicPartition, int], marks: Mapping[TopicPartition, Watermarks], now: float
     ) -> None:
-        """Compare what has landed with what the log holds, every few seconds. `now` is monotonic seconds."""
+        """Compare where what had landed ends with where the log ended after that, every few seconds. `now` is monotonic
+        seconds."""
         for source, mark in marks.items():
-            topic_id = topic_ids.get(source)
-            end = self._live_end(Lane(topic_id, source.partition)) if topic_id else 0
+            end = landed.get(source, 0)
             if end <= mark.high:
                 self._beyond.pop(source, None)
             elif now - self._beyond.setdefault(source, now) >= TRUNCATION_S:

@@ -11,10 +11,7 @@ import threading
 from dataclasses import dataclass
 
 from streamlake.domain.errors import (
-    AccessDenied,
-    GenerationChanged,
     OperatorFault,
-    PrefixDamaged,
     StreamLakeError,
     TopicMissing,
     TopicRecreated,
@@ -50,8 +47,8 @@ class LandingThread:
         self.settled: queue.SimpleQueue[Settled] = queue.SimpleQueue()
         self.trouble: str | None = None
         """Why it is not getting on just now, for readiness; None while it is."""
-        self.fatal: WriterFailed | None = None
-        """Set where only a new process can go on."""
+        self.fatal: Exception | None = None
+        """Set where only a new process can go on: the writer is beyond repair, or this thread has died."""
         self._landing = landing
         self._clock = clock
         self._telemetry = telemetry
@@ -79,6 +76,12 @@ class LandingThread:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as died:  # noqa: BLE001 - the last line of a thread, without which nothing lands any more
+            self.fatal = died
+
+    def _work(self) -> None:
         while True:
             try:
                 snapshot = self._inbox.get(timeout=IDLE_S)
@@ -132,7 +135,7 @@ class LandingThread:
             if log.roll_up.due(now) or (log.roll_up.stale and not only_due):
                 try:
                     log.roll_up.write(now)
-                except (WorldFault, AccessDenied, GenerationChanged, PrefixDamaged) as fault:
+                except StreamLakeError as fault:
                     self._telemetry.roll_up_trouble(log.roll_up.name, fault)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.unit.domain.faults import FaultyStore
 from tests.unit.domain.worlds import (
     DATASET,
     DATE,
@@ -243,6 +244,28 @@ def test_a_part_without_claims_is_no_reason_to_guess() -> None:
     put_part(world.store, PREFIX + "part-0001.json", {})
     with pytest.raises(PrefixDamaged):
         world.decide(0, 20)
+
+
+def test_one_round_lists_the_raw_zone_once_also_where_that_fails() -> None:
+    world = World()
+    put_part(world.store, PREFIX + "part-0001.json", {})
+    listed = FaultyStore(world.store)
+    starts = StartPositions(DATASET, listed, FORMATS, world.log.admin(), world.log.reader()).begin()
+    for _ in range(3):
+        with pytest.raises(PrefixDamaged):
+            starts.decide(P0, TOPIC_ID, Watermarks(0, 20), None)
+    first = len(listed.calls)
+    with pytest.raises(PrefixDamaged):
+        starts.begin().decide(P0, TOPIC_ID, Watermarks(0, 20), None)
+    assert len(listed.calls) == 2 * first
+
+
+def test_a_partition_that_never_had_a_record_starts_without_a_look_at_the_raw_zone() -> None:
+    listed = FaultyStore(MemoryObjectStore())
+    log = open_log()
+    starts = StartPositions(DATASET, listed, FORMATS, log.admin(), log.reader())
+    assert starts.decide(P0, TOPIC_ID, Watermarks(0, 0), None) == Start(0, 0)
+    assert not listed.calls
 
 
 # Gaps that were accepted

@@ -73,7 +73,7 @@ def consuming(lake: Lake) -> Iterator[DatasetConsumer]:
 
     def watch() -> None:
         while not stop.wait(0.05):
-            consumer.watch(lake.topic_id, {}, [])
+            consumer.watch(lake.topic_id, {}, {}, [])
 
     threads = [threading.Thread(target=consumer.run, args=(stop,)), threading.Thread(target=watch)]
     for thread in threads:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from streamlake.domain.errors import StreamLakeError
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.records import OutgoingRecord
@@ -49,6 +51,10 @@ class StopOrder:
     until_ms: int
     by: str
     at: str
+
+
+_DECISION = TypeAdapter(Decision)
+_STOP_ORDER = TypeAdapter(StopOrder)
 
 
 class Control:
@@ -127,21 +133,24 @@ class Control:
 
 
 def _read(value: bytes | None) -> Decision | None:
-    """A decision; None for a tombstone, and for one of another version, which only its own version obeys."""
-    told = _told(value)
-    return Decision(**{name: told[name] for name in Decision.__slots__ if name in told}) if told else None
+    """A decision; None for a tombstone, for what cannot be read as one, and for one of another version, which only its
+    own version obeys."""
+    try:
+        return _DECISION.validate_json(value or b"", strict=True) if _told(value) else None
+    except ValidationError:
+        return None
 
 
 def _read_stop(value: bytes | None) -> StopOrder | None:
-    told = _told(value)
-    if told.get("state") != STOPPED:
+    try:
+        return _STOP_ORDER.validate_json(value or b"", strict=True) if _told(value).get("state") == STOPPED else None
+    except ValidationError:
         return None
-    return StopOrder(told["replay_id"], told["until_ms"], told["by"], told["at"])
 
 
 def _told(value: bytes | None) -> dict[str, Any]:
     try:
         told = json.loads(value or b"null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) and told.get("v") == _VERSION else {}

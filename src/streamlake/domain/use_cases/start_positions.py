@@ -25,7 +25,7 @@ from copy import copy
 from dataclasses import asdict, dataclass
 from functools import cache
 
-from streamlake.domain.errors import AlreadyExists, PositionLost, TopicMissing, TopicRecreated
+from streamlake.domain.errors import AlreadyExists, OperatorFault, PositionLost, TopicMissing, TopicRecreated
 from streamlake.domain.model.letters import LetterId
 from streamlake.domain.model.positions import Lane, Offsets, Position, TopicPartition, Watermarks
 from streamlake.domain.model.snapshots import committed_topic_id
@@ -93,7 +93,7 @@ class StartPositions:
         high.
         """
         begun = copy(self)
-        begun._landed = cache(self._zone.landed)  # noqa: SLF001 - its own
+        begun._landed = _once(self._zone.landed)  # noqa: SLF001 - its own
         return begun
 
     def decide(
@@ -136,6 +136,8 @@ class StartPositions:
     def _by_frontier(
         self, source: TopicPartition, topic_id: str, marks: Watermarks, committed: Position | None
     ) -> Start | Gap:
+        if marks.high == 0:
+            return Start(0, 0)  # never had a record: the raw zone need not be listed to know it
         lane = Lane(topic_id, source.partition)
         start = max(marks.low, committed.offset) if committed else marks.low
         done = Offsets(self._landed().get(lane, ()))
@@ -194,6 +196,23 @@ def accepted_gaps(store: ObjectStore, dataset: str, beginning: str = "") -> Iter
             yield found.name, None
         else:
             yield found.name, gap
+
+
+def _once(look: Callable[[], Mapping[Lane, Offsets]]) -> Callable[[], Mapping[Lane, Offsets]]:
+    """`look`, asked once: what it said, or what an operator has to mend, is said again to each who asks."""
+    known = cache(look)
+    faults: list[OperatorFault] = []
+
+    def said() -> Mapping[Lane, Offsets]:
+        if faults:
+            raise faults[0]
+        try:
+            return known()
+        except OperatorFault as fault:
+            faults.append(fault)
+            raise
+
+    return said
 
 
 def _frontier(done: Offsets, low: int) -> int:
