@@ -236,7 +236,7 @@ class ConsumerProcess(Process):
     def _mind_the_budget(self) -> None:
         """What is buffered may be over the budget by what one poll has brought."""
         consumer, character = self.consumer, self.character
-        used = consumer._core.open_memory + sum(snapshot.memory for snapshot in consumer._in_flight)
+        used = consumer._buffered
         if used > character.memory_budget + PARTITIONS * character.poll_records * RECORD_BYTES:
             raise Broken(f"{self.name} buffers {used} bytes, its budget is {character.memory_budget}")
 

@@ -150,7 +150,7 @@ class DatasetConsumer(SubscriptionListener):
             found.append(f"{self.dataset}: landing: {self._landing.trouble}")
         if not self._landing.alive:
             found.append(f"{self.dataset}: the landing thread is not running")
-        if self._paused and not self._in_flight and not self._core.open_memory:
+        if self._paused and not self._buffered:
             found.append(f"{self.dataset}: paused: other datasets of this process hold its memory budget")
         return found
 
@@ -207,6 +207,7 @@ class DatasetConsumer(SubscriptionListener):
         while self._stand_by.order is not None and not stop.wait(POLL_S):
             self._last_turn = self._clock.monotonic()
             self._settle()
+            self._budget.report(self.dataset, self._buffered)
         self.telemetry.going_on(order.replay_id)
 
     def _turn(self) -> None:
@@ -344,8 +345,12 @@ class DatasetConsumer(SubscriptionListener):
         self._next_commit = 0.0
         self._commit(self._clock.monotonic())
 
+    @property
+    def _buffered(self) -> int:
+        return self._core.open_memory + sum(snapshot.memory for snapshot in self._in_flight)
+
     def _respect_budget(self) -> None:
-        used = self._core.open_memory + sum(snapshot.memory for snapshot in self._in_flight)
+        used = self._buffered
         share = self._budget.report(self.dataset, used)
         self.telemetry.buffered(used, self._core.opened_at, self._clock.monotonic())
         if share >= 1:
