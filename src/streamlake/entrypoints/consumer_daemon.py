@@ -125,7 +125,7 @@ class DatasetConsumer(SubscriptionListener):
         self._committed: dict[TopicPartition, Position] = {}
         self._next_commit = 0.0
         self._next_reassert = 0.0
-        self._paused = False
+        self._paused = self._starved = False
         self._log_trouble: str | None = None
         self._poll_records = FIRST_POLL_RECORDS
         self._last_turn = parts.clock.monotonic()
@@ -150,7 +150,7 @@ class DatasetConsumer(SubscriptionListener):
             found.append(f"{self.dataset}: landing: {self._landing.trouble}")
         if not self._landing.alive:
             found.append(f"{self.dataset}: the landing thread is not running")
-        if self._paused and not self._buffered:
+        if self._starved:
             found.append(f"{self.dataset}: paused: other datasets of this process hold its memory budget")
         return found
 
@@ -361,6 +361,7 @@ class DatasetConsumer(SubscriptionListener):
         elif share < RESUME_BELOW and self._paused:
             self._paused = False
             self._subscription.resume(sorted(self._owned - self._undecided.keys()))
+        self._starved = self._paused and not used
 
     # Partitions come and go
 

@@ -153,6 +153,18 @@ def test_what_is_no_decision_decides_nothing(lake: Lake, said: str) -> None:
         wait_for(lambda: committed(consumer, P0) == 5)
 
 
+def test_a_consumer_whose_memory_others_hold_says_so(lake: Lake) -> None:
+    budget = lake.container.budget()
+    budget.report("another", 2 * budget.limit)
+    lake.put(0, [START] * 5)
+    consumer = lake.container.consumer(DATASET)
+    with running(consumer):
+        wait_for(lambda: any("hold its memory budget" in trouble for trouble in consumer.troubles))
+        budget.report("another", 0)
+        wait_for(lambda: committed(consumer, P0) == 5)
+        assert consumer.troubles == []
+
+
 def test_what_lands_while_the_log_is_asked_for_its_end_is_not_beyond_it(lake: Lake) -> None:
     """Else a log that grows fast would look cut short, and its partitions would be halted for good."""
     consumer, order = lake.container.consumer(DATASET), list[str]()
