@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from uuid import UUID, uuid5
 
@@ -13,6 +14,12 @@ INGESTION_NAMESPACE = UUID("1a85095f-bfb2-5e53-88a7-bc2c4746ca3d")
 """The published namespace of every derived `ingestion_id`: uuid5(NAMESPACE_URL, "urn:streamlake:ingestion-id")."""
 
 _NAMESPACE = INGESTION_NAMESPACE.bytes
+
+PRODUCER_SERVICE_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+"""What a producer may call itself."""
+
+IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,200}")
+"""What a client may send as a token: printable ASCII, as a header's value has to be."""
 
 DATASET = "dataset"
 SCHEMA_VERSION = "schema_version"

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from datetime import date
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from streamlake.domain.model.audit_report import AuditReport, Finding, PartitionAudit, ReplayAudit, Scope
 from streamlake.domain.model.times import rfc3339
 from streamlake.domain.use_cases.audit import Progress as Told
+from streamlake.entrypoints.cli.progress import shown_on_terminals
 from streamlake.entrypoints.cli.screen import screen
 from streamlake.entrypoints.cli.wiring import wired
 
@@ -73,9 +73,8 @@ def _iso_date(day: str | None) -> str | None:
 @contextmanager
 def _progress() -> Iterator[Told]:
     """A bar for each stage, on standard error; nothing where that is no terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with shown_on_terminals(*columns, transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
         def told(doing: str, done: int, total: int) -> None:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import open as progress_of
 from rich.table import Column, Table
 
@@ -19,6 +20,7 @@ from streamlake.domain.model.contract_changes import Change, changes
 from streamlake.domain.model.contract_drafts import SampledField, draft, sample
 from streamlake.domain.model.contracts import DATASET_NAME, Contract
 from streamlake.domain.ports.contract_catalog import ContractFiles
+from streamlake.entrypoints.cli.progress import visible
 from streamlake.entrypoints.cli.screen import screen
 from streamlake.entrypoints.cli.wiring import wired
 from streamlake.entrypoints.dataset_page import describe
@@ -133,9 +135,8 @@ def _takes_all(contract: Contract, file: Path) -> None:
 
 
 def _lines(file: Path) -> AbstractContextManager[BinaryIO]:
-    console = Console(stderr=True)
     return progress_of(
-        file, "rb", description=file.name, console=console, transient=True, disable=not console.is_terminal
+        file, "rb", description=escape(file.name), console=Console(stderr=True), transient=True, disable=not visible()
     )
 
 

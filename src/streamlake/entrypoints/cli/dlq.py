@@ -112,7 +112,7 @@ def show(dataset: str, letter: str, as_object: bool) -> None:
 @click.option("--json", is_flag=True, expose_value=False, help="It is JSON anyway.")
 def export(dataset: str, selection: LetterSelection, standings: tuple[str, ...]) -> None:
     """Print letters of DATASET whole, as newline-delimited JSON: every byte of key, value and headers is in it."""
-    with wired(quiet=True) as container, progress_bars(show=True) as bar:
+    with wired(quiet=True) as container, progress_bars() as bar:
         for letter, standing in _letters(container, dataset, selection, bar):
             if _wanted(standing, standings):
                 click.echo(json.dumps(as_whole_json(letter, standing)))

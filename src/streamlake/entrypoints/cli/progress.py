@@ -1,7 +1,8 @@
-"""Progress bars on standard error, one below the other."""
+"""Progress bars on standard error, one below the other; in a pipe or a file there are none."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
     TextColumn,
@@ -20,17 +22,26 @@ Report = Callable[[int, int], None]
 """How much is done, of how much."""
 
 
+def visible(*, show: bool = True) -> bool:
+    """Is a bar to be seen? Where standard error is read by a program it would only be debris."""
+    return show and sys.stderr.isatty()
+
+
+def shown_on_terminals(*columns: ProgressColumn, show: bool = True, transient: bool = False) -> Progress:
+    """What every bar of a command is made with."""
+    return Progress(*columns, console=Console(stderr=True), disable=not visible(show=show), transient=transient)
+
+
 @contextmanager
-def progress_bars(*, show: bool) -> Iterator[Callable[[str], Report]]:
+def progress_bars(*, show: bool = True) -> Iterator[Callable[[str], Report]]:
     """What makes a bar of a name. Standard output stays as it is: what is printed there may be piped on."""
-    shown = Progress(
+    shown = shown_on_terminals(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not show,
+        show=show,
     )
 
     def bar(name: str) -> Report:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 
 import click
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from streamlake.domain.model.quality_report import Outcome, QualityReport, QualityResult
 from streamlake.domain.model.quality_rules import plain
@@ -55,7 +54,7 @@ def quality(
     date = day.date().isoformat()
     with wired(quiet=True) as container:
         use_case, now = container.quality(), container.clock().now()
-        with progress_bars(show=sys.stderr.isatty()) as bar:
+        with progress_bars() as bar:
             read = bar("rows")
             report = use_case.check(dataset, date, now, replay_id=replay_id, samples=samples, progress=read)
         if as_json:
@@ -76,20 +75,20 @@ def _print(report: QualityReport) -> None:
     several = len({result.version for result in report.results}) > 1
     for result in report.results:
         name = f"{result.version} {result.rule.name}" if several else result.rule.name
-        style = _STYLES[result.outcome]
-        table.add_row(escape(name), *_measured(result), f"[{style}]{result.outcome}[/{style}]")
+        table.add_row(name, *_measured(result), Text(result.outcome, _STYLES[result.outcome]))
     console = screen()
     console.print(table)
     for result in report.results:
         for line in _details(result):
-            console.print(f"{result.rule.name}: {line}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{result.rule.name}: {line}", highlight=False, soft_wrap=True)
     counts = ", ".join(f"{report.count(outcome)} {outcome}" for outcome in Outcome)
     rows = sum(report.rows.values())
     console.print(
         f"{report.dataset} {report.date} {report.source}: {report.verdict} ({rows:,} rows in {report.parts} parts; "
         f"{counts})",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _measured(result: QualityResult) -> tuple[str, str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from streamlake.entrypoints.cli.progress import shown_on_terminals
 from streamlake.entrypoints.replay_flow import ReplayProgress
 
 
@@ -14,15 +14,14 @@ class ReplayBar:
     """A progress bar by offsets read; the rate is of records landed."""
 
     def __init__(self, replay_id: str, *, show: bool) -> None:
-        self._progress = Progress(
+        self._progress = shown_on_terminals(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[told]}"),
-            console=Console(stderr=True),
-            disable=not show,
+            TextColumn("{task.fields[told]}", markup=False),
+            show=show,
         )
         self._task = self._progress.add_task(replay_id, total=None, told="")
 

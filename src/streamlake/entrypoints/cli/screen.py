@@ -10,5 +10,8 @@ PIPE_COLUMNS = 200
 
 
 def screen() -> Console:
-    """Standard output: as wide as the terminal is; in a pipe or a file so wide that no cell has to be broken."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    """Standard output: as wide as the terminal is; in a pipe or a file so wide that no cell has to be broken.
+
+    Text is printed as it is: a pattern's `[a-z]` is no markup, and `:key:` no emoji. Styles are given as `Text`.
+    """
+    return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, markup=False, emoji=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 
 import click
@@ -26,7 +25,7 @@ def summary(day: datetime, datasets: tuple[str, ...], no_report: bool, as_json: 
         names = list(dict.fromkeys(datasets)) or list(catalog.datasets())
         for name in names:
             catalog.newest(name)
-        with progress_bars(show=sys.stderr.isatty()) as bar:
+        with progress_bars() as bar:
             days = [use_case.of(name, date, bar(name)) for name in names]
         at = rfc3339(container.clock().now())
         told = DaySummary(SUMMARY_VERSION, date, at, days)

@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 from streamlake.domain.errors import OutcomeUnknown, UnknownDataset, WriterFailed
 from streamlake.domain.model.contracts import DATASET_NAME
 from streamlake.domain.model.dead_letters import error_class
+from streamlake.domain.model.envelope import IDEMPOTENCY_KEY, PRODUCER_SERVICE_NAME
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.contract_catalog import ContractCatalog
 from streamlake.domain.use_cases.ingest_events import (
@@ -48,8 +49,8 @@ PREFIX = "/v1/datasets/"
 SINGLE = "events"
 BATCH = "events:batch"
 
-TOKEN = re.compile(rb"[\x20-\x7e]{1,200}")
-SERVICE = re.compile(rb"[A-Za-z0-9._-]{1,100}")
+TOKEN = re.compile(IDEMPOTENCY_KEY.pattern.encode())
+SERVICE = re.compile(PRODUCER_SERVICE_NAME.pattern.encode())
 VERSION = re.compile(r"v[1-9][0-9]{0,3}")
 
 _JSON_HEADER = (b"content-type", b"application/json")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from streamlake.domain.errors import SettingsInvalid
-from streamlake.entrypoints.produce.batches import START, Place
+from streamlake.entrypoints.produce.batches import START, Batch, Place
 
 VERSION = 1
 _COMPARED_BYTES = 64 * 1024
@@ -25,6 +26,10 @@ class Job:
     batch_size: int
     head: str
     """Hash of the file's beginning: another file is not the rest of this one."""
+
+    def token_of(self, batch: Batch) -> str:
+        """The idempotency key of one batch."""
+        return f"{self.token}:{batch.place.batch}"
 
 
 class Checkpoint:
@@ -45,15 +50,20 @@ class Checkpoint:
         return self.place != before
 
     def save(self) -> None:
-        """On disk, whole or not at all."""
+        """On disk, whole or not at all. Raises `SettingsInvalid` where it cannot be written."""
         if self._path is None:
             return
         fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        with fresh.open("w") as out:
-            json.dump({"v": VERSION, **asdict(self._job), **asdict(self.place)}, out)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(self._path)
+        try:
+            with fresh.open("w") as out:
+                json.dump({"v": VERSION, **asdict(self._job), **asdict(self.place)}, out)
+                out.flush()
+                os.fsync(out.fileno())
+            fresh.replace(self._path)
+        except OSError as error:
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise SettingsInvalid(f"--checkpoint {self._path}: cannot be written: {error.strerror}") from error
 
 
 def load(path: Path) -> tuple[Job, Place] | None:
@@ -75,3 +85,22 @@ def head_of(file: Path, until: int = _COMPARED_BYTES) -> str:
     with file.open("rb") as stream:
         begin = stream.read(min(until, _COMPARED_BYTES))
     return f"{len(begin)}:{hashlib.sha256(begin).hexdigest()}"
+
+
+def beginning_of_rest(file: Path, sent: Place) -> Place:
+    """Where what has not been sent begins. Raises `ValueError` where what was sent last has changed.
+
+    A last line without a line feed is a line, and sent as one. The line feed that it gets when the file grows belongs
+    to it; anything else says that the line was not complete when it was sent.
+    """
+    if sent.offset == 0:
+        return sent
+    with file.open("rb") as stream:
+        stream.seek(sent.offset - 1)
+        last, following = stream.read(1), stream.read(2)
+    if last == b"\n" or not following:
+        return sent
+    for end in (b"\n", b"\r\n"):
+        if following.startswith(end):
+            return replace(sent, offset=sent.offset + len(end))
+    raise ValueError(f"{file}: line {sent.line:,} was its last, without a line feed, when it was sent; now it goes on")

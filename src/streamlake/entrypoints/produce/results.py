@@ -7,9 +7,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 from streamlake.entrypoints.produce.batches import Batch
+
+TOO_LARGE = "too_large"
+"""The kind of an event that no limit lets through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class BatchResult:
     failed: int = 0
     fault: str = ""
     """Why, where something failed."""
+    hopeless: bool = False
+    """It failed in a way that sending it again, as it is, does not mend."""
 
 
 @dataclass
@@ -41,6 +45,7 @@ class Tally:
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    hopeless: bool = False
 
     def add(self, result: BatchResult) -> None:
         """Count a batch."""
@@ -48,6 +53,7 @@ class Tally:
         self.rejected.update(reject.kind for reject in result.rejects)
         if result.failed:
             self.failed[result.fault] += result.failed
+            self.hopeless |= result.hopeless
 
     @property
     def total(self) -> int:
@@ -55,8 +61,9 @@ class Tally:
         return self.accepted + self.rejected.total() + self.failed.total()
 
 
-def write_rejects(out: BinaryIO, batch: Batch, result: BatchResult) -> None:
+def reject_lines(batch: Batch, result: BatchResult) -> bytes:
     """One JSON object a line: where the event stands, why, and the event itself, to be mended and sent again."""
+    lines: list[bytes] = []
     for reject in result.rejects:
         event = batch.events[reject.index]
         told: dict[str, object] = {
@@ -69,4 +76,5 @@ def write_rejects(out: BinaryIO, batch: Batch, result: BatchResult) -> None:
             told["event"] = event.decode()
         except UnicodeDecodeError:
             told["event_base64"] = base64.b64encode(event).decode()
-        out.write(json.dumps(told, ensure_ascii=False).encode() + b"\n")
+        lines.append(json.dumps(told, ensure_ascii=False).encode() + b"\n")
+    return b"".join(lines)

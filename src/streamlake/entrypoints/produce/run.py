@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
 from time import monotonic
-from typing import BinaryIO
 
+from streamlake.domain.errors import SettingsInvalid, StreamLakeError
 from streamlake.entrypoints.produce.batches import Batch
 from streamlake.entrypoints.produce.checkpoint import Checkpoint
-from streamlake.entrypoints.produce.results import BatchResult, Tally, write_rejects
+from streamlake.entrypoints.produce.results import BatchResult, Tally, reject_lines
 
 SAVE_S = 0.5
 """A checkpoint this old is repeated work, never lost work."""
@@ -20,31 +24,74 @@ class Run:
     """What senders report to, from any thread. Rejects are on disk before the checkpoint that leaves them behind."""
 
     checkpoint: Checkpoint
-    rejects: BinaryIO | None = None
+    rejects: RejectsFile | None = None
     tally: Tally = field(default_factory=Tally)
     failed: threading.Event = field(default_factory=threading.Event)
-    """A batch could not be stored: no more of them are begun."""
+    """A batch could not be stored, or the user has had enough: no more is begun, and nothing tried again."""
+    _begun: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _saved: float = 0.0
 
+    def begin(self, batch: Batch) -> bool:
+        """A batch is about to be sent. False where it must not be: something has failed."""
+        if self.failed.is_set():
+            return False
+        self._begun += len(batch.events)
+        return True
+
     def done(self, batch: Batch, result: BatchResult) -> None:
-        """A batch has its result."""
+        """A batch has its result. What cannot be written down has failed: its batch is sent again, by the next run."""
         with self._lock:
-            self.tally.add(result)
-            if self.rejects is not None:
-                write_rejects(self.rejects, batch, result)
+            try:
+                self._write_down(batch, result)
+            except StreamLakeError as fault:
+                result = BatchResult(0, (), len(batch.events), str(fault))
             if result.failed:
                 self.failed.set()
-            elif self.checkpoint.settle(batch.place, batch.after) and monotonic() - self._saved > SAVE_S:
-                self._save()
+            self.tally.add(result)
 
-    def save(self) -> None:
-        """At the end."""
+    def end(self) -> None:
+        """Save the checkpoint, and count what was begun and has no outcome as failed. Raises `SettingsInvalid`."""
         with self._lock:
+            if left := self._begun - self.tally.total:
+                self.tally.failed["no answer yet"] += left
             self._save()
 
-    def _save(self) -> None:
+    def _write_down(self, batch: Batch, result: BatchResult) -> None:
         if self.rejects is not None:
-            self.rejects.flush()
+            self.rejects.write(reject_lines(batch, result))
+        if not result.failed:
+            moved = self.checkpoint.settle(batch.place, batch.after)
+            if moved and monotonic() - self._saved > SAVE_S:
+                self._save()
+
+    def _save(self) -> None:
         self.checkpoint.save()
         self._saved = monotonic()
+
+
+class RejectsFile:
+    """Appended to without a buffer: what has been written is with the system, and a full disk is found out at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._faults():
+            self._out = FileIO(path, "ab")
+
+    def write(self, lines: bytes) -> None:
+        """Append. Raises `SettingsInvalid` where it cannot be done."""
+        with self._faults():
+            rest = memoryview(lines)
+            while rest:
+                rest = rest[self._out.write(rest) :]
+
+    def close(self) -> None:
+        """Close it."""
+        self._out.close()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SettingsInvalid(f"--rejects {self._path}: cannot be written: {error.strerror}") from error

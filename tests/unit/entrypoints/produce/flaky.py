@@ -41,8 +41,8 @@ class Flaky:
 
 
 @contextmanager
-def flaky(target: str, befalls: Befalls) -> Iterator[tuple[str, Flaky]]:
-    """The proxy's URL, and what it has seen."""
+def flaky(target: str, befalls: Befalls, busy: bytes = b"{}") -> Iterator[tuple[str, Flaky]]:
+    """The proxy's URL, and what it has seen. `busy`: what it says when it takes nothing."""
     told = Flaky(target, befalls)
 
     class Handler(BaseHTTPRequestHandler):
@@ -57,7 +57,7 @@ def flaky(target: str, befalls: Befalls) -> Iterator[tuple[str, Flaky]]:
                 self.close_connection = True
                 return
             if fault in ("503", "429"):
-                self._answer(int(fault), b"{}", [("retry-after", "0")])
+                self._answer(int(fault), busy, [("retry-after", "0")])
                 return
             headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
             answer = httpx.post(told.target + self.path, content=body, headers=headers, timeout=30)
