@@ -18,9 +18,6 @@ import msgspec
 
 from streamlake.domain.errors import SettingsInvalid
 
-FLIGHTS = 336_776
-"""How many there are."""
-
 _TEXTS = frozenset({"carrier", "tailnum", "origin", "dest", "time_hour"})
 _MISSING = "NA"
 

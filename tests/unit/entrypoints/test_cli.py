@@ -92,6 +92,7 @@ def test_a_missing_topic_stops_a_consumer_at_start(shell: Shell) -> None:
 def test_wrong_usage_exits_2(shell: Shell) -> None:
     assert shell.run("consumer").returncode == 2
     assert shell.run("no-such-command").returncode == 2
+    assert shell.run("demo", "--events", "0").returncode == 2, "nothing sent proves nothing"
 
 
 def test_find_exits_1_where_there_is_nothing(shell: Shell) -> None:

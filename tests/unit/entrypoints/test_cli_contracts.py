@@ -12,9 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.adapters.contract_catalog.odcs_files import field, text_of
 
+from streamlake.adapters.contract_catalog.odcs import OdcsContractCatalog
 from streamlake.adapters.contract_catalog.odcs_draft import OdcsContractFiles
-from streamlake.domain.errors import ContractViolation, DataFault
+from streamlake.domain.errors import ContractInvalid, ContractViolation, DataFault, SettingsInvalid
 from streamlake.domain.model.contract_drafts import SampledField, draft, sample
 from streamlake.entrypoints.cli import cli
 
@@ -168,6 +170,50 @@ def test_a_contract_that_cannot_be_used_is_a_finding_that_names_file_and_rule(ru
     assert "1 valid, 1 invalid" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["clicks.v1.yaml", "orders.v2.odcs.yml", "notes.yaml"])
+def test_what_a_start_would_refuse_is_a_finding_whatever_it_is_called(run: Run, folder: Path, name: str) -> None:
+    shutil.copy(folder / "orders.v1.odcs.yaml", folder / name)
+    done = run("check")
+    assert done.exit_code == 1
+    assert f"invalid   {name}: a contract file is named <dataset>.v<major>.odcs.yaml" in done.stdout
+    assert "2 valid, 1 invalid" in done.stdout
+    assert run("check", "--against", SHIPPED).exit_code == 1
+    (folder / name).rename(folder / f".{name}")
+    assert run("check").exit_code == 0
+    (folder / name).write_text("not a contract")
+    assert run("check", "--against", folder / "orders.v1.odcs.yaml").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("folder_of", "says"),
+    [("empty", "there is no contract"), ("not-there", "cannot be read: No such file or directory")],
+)
+def test_no_contract_at_all_is_no_pass(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder_of: str, says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("STREAMLAKE_CONTRACTS", str(tmp_path / folder_of))
+    done = run("check")
+    assert isinstance(done.exception, ContractInvalid)
+    assert says in str(done.exception)
+    with pytest.raises(ContractInvalid, match=says):
+        OdcsContractCatalog(tmp_path / folder_of)
+
+
+def test_a_draft_that_cannot_be_written_is_said_in_one_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "sample.ndjson").write_bytes(lines(CLICKS))
+    done = run("new", "clicks", tmp_path / "sample.ndjson", "--out", "/proc/nowhere/clicks.v1.odcs.yaml")
+    assert isinstance(done.exception, SettingsInvalid)
+    assert "/proc/nowhere/clicks.v1.odcs.yaml: cannot be written" in str(done.exception)
+
+
+@pytest.mark.parametrize("pattern", ["[a-z]+", "[/]x", ":key:"])
+def test_show_prints_a_pattern_as_it_is(run: Run, folder: Path, pattern: str) -> None:
+    (folder / "things.v1.odcs.yaml").write_bytes(text_of(field("string", pattern=pattern)))
+    done = run("show", "things")
+    assert (done.exit_code, f"^(?:{pattern})$" in done.stdout) == (0, True), done.output
+
+
 @pytest.mark.parametrize("against", ["no-such-thing", "--output=/tmp/x"])
 def test_what_is_neither_a_file_nor_a_commit_is_wrong_usage(run: Run, against: str) -> None:
     assert run("check", f"--against={against}").exit_code == 2
@@ -176,8 +222,8 @@ def test_what_is_neither_a_file_nor_a_commit_is_wrong_usage(run: Run, against: s
 def test_show_has_every_field_and_the_same_document_as_the_api(run: Run) -> None:
     shown = run("show", "orders")
     assert shown.exit_code == 0
-    for field in ("/order_id", "/items/*/sku", "/note"):
-        assert field in shown.stdout
+    for pointer in ("/order_id", "/items/*/sku", "/note"):
+        assert pointer in shown.stdout
     page = json.loads(run("show", "orders", "--schema-version", "v1", "--json").stdout)
     assert (page["name"], page["version"], page["key"]) == ("orders", "v1", "order_id")
     assert run("show", "orders", "--schema-version", "v9").exit_code == 2

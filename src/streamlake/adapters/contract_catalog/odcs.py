@@ -37,7 +37,8 @@ class OdcsContractCatalog(ContractCatalog):
 
     def __init__(self, folder: Path) -> None:
         self._contracts: dict[str, list[Contract]] = {}
-        for contract in sorted(map(_load, _files(folder)), key=lambda c: (c.dataset, c.major)):
+        loaded = (load_contract(name, content) for name, content in read_folder(folder).items())
+        for contract in sorted(loaded, key=lambda c: (c.dataset, c.major)):
             self._contracts.setdefault(contract.dataset, []).append(contract)
 
     def datasets(self) -> Sequence[str]:
@@ -56,25 +57,22 @@ class OdcsContractCatalog(ContractCatalog):
         return next((found for found in self.versions(dataset) if found.version == version), None)
 
 
-def _files(folder: Path) -> Sequence[Path]:
+def read_folder(folder: Path) -> Mapping[str, bytes]:
+    """What a catalog of this folder reads, by name: any YAML file, whatever its name. Raises `ContractInvalid`."""
     try:
         found = [path for path in sorted(folder.iterdir()) if path.suffix in (".yaml", ".yml") and path.name[0] != "."]
     except OSError as error:
         raise ContractInvalid(f"{folder}: the contracts folder cannot be read: {error.strerror}") from error
     if not found:
         raise ContractInvalid(f"{folder}: there is no contract; one is named <dataset>.v<major>.odcs.yaml")
-    return found
+    return {path.name: _content(path) for path in found}
 
 
-def _load(path: Path) -> Contract:
-    named = FILE_NAME.fullmatch(path.name)
-    if not named:
-        raise ContractInvalid(f"{path}: a contract file is named <dataset>.v<major>.odcs.yaml")
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ContractInvalid(f"{path}: cannot be read: {error.strerror}") from error
-    return load_contract(path.name, content)
 
 
 def load_contract(file: str, content: bytes) -> Contract:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from streamlake.adapters.contract_catalog.odcs import FILE_NAME, load_contract
+from streamlake.adapters.contract_catalog.odcs import FILE_NAME, load_contract, read_folder
 from streamlake.domain.model.contract_drafts import ContractDraft, SampledField
 from streamlake.domain.model.contracts import Contract
 from streamlake.domain.ports.contract_catalog import ContractFiles
@@ -25,6 +27,9 @@ class OdcsContractFiles(ContractFiles):
 
     def name(self, dataset: str, major: int) -> str:
         return f"{dataset}.v{major}.odcs.yaml"
+
+    def of_folder(self, folder: str) -> Mapping[str, bytes]:
+        return read_folder(Path(folder))
 
     def is_contract(self, file: str) -> bool:
         return FILE_NAME.fullmatch(file) is not None

@@ -84,7 +84,7 @@ def _field(field: Field) -> JsonSchema:
 def _text(field: Text) -> JsonSchema:
     schema: JsonSchema = {"type": "string"}
     if field.enum:
-        return schema | {"enum": list(field.enum)}
+        schema["enum"] = list(field.enum)
     schema |= _given({"pattern": field.pattern, "minLength": field.min_length, "maxLength": field.max_length})
     if field.format and field.format.startswith("local-"):
         return schema | {"pattern": FORMATS[field.format]}  # no JSON Schema format is without a zone

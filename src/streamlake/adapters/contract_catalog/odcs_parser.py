@@ -130,8 +130,6 @@ def _field(field: Field, number: _OfNumber) -> CoreSchema:
 
 def _text(field: Text) -> CoreSchema:
     patterns = [p for p in (field.pattern, FORMATS[field.format] if field.format else None) if p]
-    if field.enum:
-        return core_schema.literal_schema(list(field.enum))
     first = core_schema.str_schema(
         pattern=patterns[0] if patterns else None,
         min_length=field.min_length,
@@ -139,6 +137,9 @@ def _text(field: Text) -> CoreSchema:
         strict=True,
     )
     steps: list[CoreSchema] = [first, *(core_schema.str_schema(pattern=p, strict=True) for p in patterns[1:])]
+    if field.enum:
+        known = core_schema.literal_schema(list(field.enum))
+        steps = [known, *steps] if first.keys() - {"type", "strict"} else [known]
     schema = steps[0] if len(steps) == 1 else core_schema.chain_schema(steps)
     if not field.bounds:
         return schema
@@ -171,7 +172,7 @@ def _integer(field: Integer) -> CoreSchema:
     if not field.enum:
         return schema
     # A literal alone takes true and 1.0 for 1.
-    return core_schema.chain_schema([core_schema.int_schema(strict=True), core_schema.literal_schema(list(field.enum))])
+    return core_schema.chain_schema([schema, core_schema.literal_schema(list(field.enum))])
 
 
 def _open_number(field: Number) -> CoreSchema:

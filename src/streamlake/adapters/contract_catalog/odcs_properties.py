@@ -45,6 +45,9 @@ _STRING_FORMATS = ("date-time", "date", "time", "uuid", "email", "uri", "hostnam
 _INTEGER_FORMATS = tuple(f"{sign}{bits}" for sign in "iu" for bits in (8, 16, 32, 64, 128))
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _LARGEST_DOUBLE = Decimal(repr(sys.float_info.max))
+_LARGEST_SIZE = 2**63 - 1
+_LARGEST_LEAST = 16 * 1024 * 1024
+"""Characters and elements that a contract may ask for at least: as many as the bytes of the largest batch."""
 _KINDS: dict[type, str] = {str: "a string", int: "an integer"}
 _T = TypeVar("_T", str, int)
 
@@ -78,8 +81,8 @@ class _Options:
 
     def size(self, option: str) -> int | None:
         value = self.take(option)
-        if value is not None and (type(value) is not int or value < 0):
-            raise self.refuse(option, f"must be an integer >= 0, is {value!r}")
+        if value is not None and (type(value) is not int or not 0 <= value <= _LARGEST_SIZE):
+            raise self.refuse(option, f"must be an integer from 0 to {_LARGEST_SIZE}, is {value!r}")
         return value
 
     def format(self, *known: str) -> str | None:
@@ -136,6 +139,11 @@ def _property(file: str, path: str, source: SchemaProperty, *, closed: bool, nes
         refuse_ours(options.where, source.customProperties)
         field = _scalar(options)
     options.refuse_the_rest()
+    if (least := _least(field)) > _LARGEST_LEAST:
+        rule = "minItems" if isinstance(field, Array) else "minLength"
+        raise options.refuse(
+            rule, f"asks for {least:,} characters or elements, no event may need over {_LARGEST_LEAST:,}"
+        )
     examples = tuple(source.examples or ())
     return Property(source.name or "", field, bool(source.required), source.description, examples)
 
@@ -148,6 +156,19 @@ def _array(file: str, path: str, source: SchemaProperty, options: _Options, *, c
     if unique and isinstance(item.field, (Number, Record, Array)):
         raise options.refuse("uniqueItems", "works on strings, integers, booleans, dates and times only")
     return Array(item, options.size("minItems"), options.size("maxItems"), unique)
+
+
+def _least(field: Field) -> int:
+    """How many characters and elements the shortest value has, roughly."""
+    match field:
+        case Text():
+            return field.min_length or 1
+        case Array():
+            return (field.min_items or 1) * _least(field.item.field)
+        case Record():
+            return sum(_least(found.field) for found in field.properties)
+        case _:
+            return 1
 
 
 def _scalar(options: _Options) -> Field:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from streamlake.domain.model.contract_drafts import ContractDraft
@@ -43,6 +43,13 @@ class ContractFiles(Protocol):
     @abstractmethod
     def name(self, dataset: str, major: int) -> str:
         """What the file of that contract is called."""
+
+    @abstractmethod
+    def of_folder(self, folder: str) -> Mapping[str, bytes]:
+        """Every file that a catalog of this folder would read, by name, whether it can be read as a contract or not.
+
+        Raises `ContractInvalid` where the folder or a file cannot be read, or there is none.
+        """
 
     @abstractmethod
     def is_contract(self, file: str) -> bool:

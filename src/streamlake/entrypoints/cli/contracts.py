@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import open as progress_of
 from rich.table import Column, Table
 
-from streamlake.domain.errors import ContractInvalid, ContractViolation, RecordRefused
+from streamlake.domain.errors import ContractInvalid, ContractViolation, RecordRefused, SettingsInvalid
 from streamlake.domain.model.contract_changes import Change, changes
 from streamlake.domain.model.contract_drafts import SampledField, draft, sample
 from streamlake.domain.model.contracts import DATASET_NAME, Contract
@@ -64,7 +64,7 @@ def show(dataset: str, schema_version: str | None, as_json: bool) -> None:
 @click.option("--against", help="A contract file, a folder of them, or a git commit, branch or tag.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(against: str | None, as_json: bool) -> None:
-    """Check every contract; with --against also that none breaks what its major has promised.
+    """Check every contract file as a start would; with --against also that none breaks what its major has promised.
 
     Breaking is: a removed field, another type or key, optional made required or required made optional, a new required
     field, a narrower or new rule, fewer partitions, a version that is gone. Exit 1 for a broken or breaking contract.
@@ -72,7 +72,7 @@ def check(against: str | None, as_json: bool) -> None:
     with wired(quiet=True) as container:
         folder, files = container.settings().contracts, container.contract_files()
     broken: list[str] = []
-    now = _read_all(files, _of_folder(files, folder), broken)
+    now = _read_all(files, files.of_folder(str(folder)), broken)
     differences: dict[str, list[Change]] = {}
     if against is not None:
         before, whole = _before(files, folder, against)
@@ -120,6 +120,8 @@ def new(dataset: str, file: Path, key: str | None, major: int, out: Path | None)
             written.write(text)
     except FileExistsError:
         raise click.UsageError(f"{path}: is there already; it is not overwritten") from None
+    except OSError as error:
+        raise SettingsInvalid(f"{path}: cannot be written: {error.strerror}") from error
     click.echo(f"{path}: a draft from {events.seen:,} events; edit it, then `streamlake contracts check`")
 
 
@@ -165,25 +167,19 @@ def _rules(schema: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in schema.items() if name not in of_structure)
 
 
-def _of_folder(files: ContractFiles, folder: Path) -> Mapping[str, bytes]:
-    try:
-        return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if files.is_contract(p.name)}
-    except OSError as error:
-        raise ContractInvalid(f"{folder}: the contracts folder cannot be read: {error.strerror}") from error
-
-
 def _before(files: ContractFiles, folder: Path, against: str) -> tuple[Mapping[str, bytes], bool]:
     """The contracts to compare with, and whether they are all there were."""
     path = Path(against)
     if path.is_dir():
-        return _of_folder(files, path), True
+        found = files.of_folder(str(path))
+        return {name: content for name, content in found.items() if files.is_contract(name)}, True
     if path.is_file():
         if not files.is_contract(path.name):
             raise click.BadParameter(f"{path.name}: is no name of a contract file", param_hint="--against")
         return {path.name: path.read_bytes()}, False
     names = _git(folder, "ls-tree", "--name-only", against, "./").decode().splitlines()
-    found = {Path(name).name for name in names if files.is_contract(Path(name).name)}
-    return {name: _git(folder, "show", f"{against}:./{name}") for name in sorted(found)}, True
+    there = {Path(name).name for name in names if files.is_contract(Path(name).name)}
+    return {name: _git(folder, "show", f"{against}:./{name}") for name in sorted(there)}, True
 
 
 def _git(folder: Path, *command: str) -> bytes:

@@ -15,7 +15,7 @@ FOLDER = Path(".streamlake/demo")
 
 
 @click.command()
-@click.option("--events", default=20_000, show_default=True, help="How many flights to send.")
+@click.option("--events", default=20_000, show_default=True, type=click.IntRange(1), help="How many flights to send.")
 @click.option("--seed", default=2013, show_default=True, help="Which of them are broken.")
 @click.option("--as-set", is_flag=True, help="On the log and store of the settings, not on embedded ones of its own.")
 def demo(events: int, seed: int, as_set: bool) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
@@ -34,7 +35,7 @@ def opening(settings: Settings, events: int) -> None:
         Panel.fit(
             f"[bold]{events:,} real flights[/] of 2013, some broken on purpose\n"
             "HTTP -> contract -> event log -> two consumers -> raw zone\n"
-            f"[dim]log   [/] {settings.event_log}\n[dim]store [/] {settings.object_store}",
+            f"[dim]log   [/] {escape(settings.event_log)}\n[dim]store [/] {escape(settings.object_store)}",
             title="[bold cyan]StreamLake",
             border_style="cyan",
         )
@@ -135,11 +136,12 @@ def proof(found: Proof, sent: Sent, past_the_api: int, codes: Mapping[str, int])
     for line in lines:
         console.print(f"  {line}")
     for failure in found.failures:
-        console.print(f"  [bold red]✗ {failure}")
+        console.print(f"  [bold red]✗ {escape(failure)}")
 
 
 def closing(holds: bool, seconds: float, folder: Path, settings: Settings) -> None:
     """The verdict, on the last line."""
-    console.print(f"[dim]look around: {settings.object_store}, logs in {folder / 'logs'}, {folder / 'proof.json'}")
+    places = f"{settings.object_store}, logs in {folder / 'logs'}, {folder / 'proof.json'}"
+    console.print(f"[dim]look around: {escape(places)}")
     verdict = "[bold green]✓ exactly once: proved" if holds else "[bold red]✗ the proof fails"
     console.print(f"{verdict}[/] in {seconds:.1f} s")

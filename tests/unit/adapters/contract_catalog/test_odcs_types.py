@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from tests.unit.adapters.contract_catalog.odcs_files import contract_of, field, values
 
-from streamlake.domain.errors import ContractViolation
+from streamlake.domain.errors import ContractInvalid, ContractViolation
 from streamlake.domain.model.contracts import Contract
 
 
@@ -53,6 +53,26 @@ CASES: dict[str, Case] = {
         ('"abc"', '"7"'),
         {'"abc1"': "pattern", '"1abc"': "pattern", '"77"': "pattern", '""': "pattern", r'"abc\n"': "pattern"},
         beyond=(r'"abc\n"',),  # Python's $ matches before a last newline, ECMA-262's does not
+    ),
+    "every rule counts beside an enum": Case(
+        field("string", enum=[{"value": "abc"}, {"value": "ab"}, {"value": "xyz"}], pattern="[a-c]+", minLength=3),
+        ('"abc"', "null"),
+        {'"ab"': "minLength", '"xyz"': "pattern", '"aaa"': "enum", "1": "enum"},
+    ),
+    "a format counts beside an enum": Case(
+        field(
+            "date",
+            enum=[{"value": "2026-01-31"}, {"value": "2026-02-30"}, {"value": "2025-01-01"}],
+            minimum="2026-01-01",
+        ),
+        ('"2026-01-31"',),
+        {'"2026-02-30"': "format", '"2025-01-01"': "minimum", '"2026-01-30"': "enum"},
+        beyond=('"2025-01-01"', '"2026-02-30"'),
+    ),
+    "bounds count beside an enum": Case(
+        field("integer", enum=[{"value": 4}, {"value": 6}, {"value": 12}], maximum=8, multipleOf=4),
+        ("4",),
+        {"6": "multipleOf", "12": "maximum", "8": "enum"},
     ),
     "pattern with anchors of its own": Case(
         field("string", pattern="^[A-Z]{2}$"), ('"AB"',), {'"ABC"': "pattern", '"aAB"': "pattern"}
@@ -463,3 +483,29 @@ def accepts(contract: Contract, text: str) -> bool:
     except ContractViolation:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("of", "says"),
+    [
+        (field("string", minLength=99_999_999_999), "property x: minLength"),
+        (field("string", minLength=10**22), "property x: minLength"),
+        (field("string", maxLength=10**22), "property x: maxLength"),
+        (field("array", minItems=99_999_999_999, items={"logicalType": "integer"}), "property x: minItems"),
+        (
+            field(
+                "array",
+                minItems=10_000,
+                items={"logicalType": "array", "logicalTypeOptions": {"minItems": 10_000}, "items": SKU},
+            ),
+            "property x: minItems",
+        ),
+    ],
+)
+def test_a_size_that_no_event_could_have_is_refused_by_name(of: dict[str, Any], says: str) -> None:
+    with pytest.raises(ContractInvalid, match=says):
+        contract_of(of)
+
+
+def test_a_large_maximum_is_a_maximum() -> None:
+    assert contract_of(field("string", maxLength=4_294_967_295)).parse(payload('"a"'))
