@@ -98,3 +98,24 @@ def test_wrong_usage_exits_2(shell: Shell) -> None:
 def test_find_exits_1_where_there_is_nothing(shell: Shell) -> None:
     shell.run("doctor", "--create-bucket")
     assert shell.run("raw-zone", "find", "orders", "00000000-0000-0000-0000-000000000000").returncode == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status"],
+        ["topics", "list"],
+        ["topics", "provision", "--dry-run"],
+        ["doctor"],
+        ["audit", "--dataset", "orders"],
+        ["dlq", "list", "orders"],
+        ["replay", "list"],
+    ],
+)
+def test_a_command_that_only_looks_creates_no_log_where_there_is_none(
+    shell: Shell, tmp_path: Path, arguments: list[str]
+) -> None:
+    shell.run("doctor", "--create-bucket")
+    done = shell.run(*arguments, STREAMLAKE_EVENT_LOG=f"sqlite://{tmp_path}/mistyped/log.sqlite")
+    assert b"Traceback" not in done.stderr
+    assert not (tmp_path / "mistyped").exists()

@@ -46,7 +46,15 @@ from streamlake.domain.errors import (
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import AppendOutcome
 from streamlake.domain.ports.clock import Clock
-from streamlake.domain.ports.event_log import LogAdmin, LogReader, LogSubscriber, LogWriter, Subscription, TopicSpec
+from streamlake.domain.ports.event_log import (
+    GroupInfo,
+    LogAdmin,
+    LogReader,
+    LogSubscriber,
+    LogWriter,
+    Subscription,
+    TopicSpec,
+)
 
 
 class SqliteHarness(EventLogHarness):
@@ -420,13 +428,21 @@ def test_a_callback_that_raises_ends_the_writer_and_nobody_waits_for_ever(
     assert isinstance(outcome, WriterFailed)
 
 
-def test_the_file_and_its_folder_are_made_at_the_first_use_and_not_before(tmp_path: Path) -> None:
+def test_the_file_and_its_folder_are_made_by_who_writes_and_not_by_who_looks(tmp_path: Path) -> None:
     path = tmp_path / "not" / "yet" / "events.db"
     log = SqliteEventLog(path, ManualClock())
-    admin = log.admin()
-    assert not path.parent.exists()
+    admin, reader, lane = log.admin(), log.reader(), TopicPartition("t", 0)
     assert admin.topics() == {}
+    assert admin.group("g") == GroupInfo("g", "Dead", [])
+    assert admin.group_offsets("g", [lane]) == {}
+    for ask in (lambda: admin.watermarks([lane]), lambda: reader.read(lane, 0, 1)):
+        with pytest.raises(TopicMissing):
+            ask()
+    assert not path.parent.exists()
+    admin.create_topic(TopicSpec("t", 1, 1))
     assert path.exists()
+    assert admin.watermarks([lane]) == {lane: Watermarks(0, 0)}
+    assert list(reader.read(lane, 0, 1)) == []
     admin.close()
 
 
@@ -453,7 +469,7 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
 
 def test_a_log_that_may_not_be_written_says_so(log: SqliteHarness) -> None:
     database = Database(log.path, 1.0)
-    log.admin().topics()
+    log.admin().create_topic(TopicSpec("t", 1, 1))
     connection = sqlite3.connect(f"file:{log.path}?mode=ro", uri=True)
     with pytest.raises(AccessDenied, match="SQLITE_READONLY"), database.faults():
         connection.execute("DELETE FROM topic")

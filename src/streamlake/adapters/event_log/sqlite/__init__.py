@@ -22,8 +22,9 @@ from streamlake.domain.ports.event_log import EventLog, LogAdmin, LogReader, Log
 
 class SqliteEventLog(EventLog):
     """The log, which hands out the roles. It opens nothing by itself: the file, and its folder, are made by the first
-    role that is used, and connections belong to the process that opened them. So it may be made before a fork; the
-    roles are made, or first used, after it.
+    role that writes or subscribes; those who only look take a file that is not there for a log without topics.
+    Connections belong to the process that opened them. So it may be made before a fork; the roles are made, or first
+    used, after it.
 
     `session_timeout_s`: a member that has not polled for so long is expelled by the others. `busy_timeout_s`: how long
     to wait for other processes that write; then it is `LogUnavailable`, or `NotStored`. `delivery_timeout_s`: how long

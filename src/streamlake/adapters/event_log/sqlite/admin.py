@@ -98,8 +98,7 @@ class SqliteAdmin(LogAdmin):
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connections.mine()
-        with self._ours.database.snapshot(connection):
+        with self._connections.looking() as connection, self._ours.database.snapshot(connection):
             yield connection
 
     @contextmanager

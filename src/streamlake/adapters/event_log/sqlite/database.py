@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,11 +126,20 @@ class Database:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             while True:
                 try:
-                    return self._open()
+                    return self._open(self.path)
                 except sqlite3.OperationalError as error:
                     if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                         raise
                 time.sleep(RETRY_S)
+
+    def is_there(self) -> bool:
+        """Has anybody created the file yet?"""
+        with self.faults():
+            return self.path.exists()
+
+    def nothing(self) -> sqlite3.Connection:
+        """A log without a topic, in memory: what a file that is not there is to those who only look."""
+        return self._open(":memory:")
 
     @contextmanager
     def faults(self) -> Iterator[None]:
@@ -179,10 +188,8 @@ class Database:
         finally:
             connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
-        )
+    def _open(self, path: Path | str) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
@@ -238,6 +245,15 @@ class Connections:
         if me not in self._open:
             self._open[me] = self._database.connect()
         return self._open[me]
+
+    @contextmanager
+    def looking(self) -> Iterator[sqlite3.Connection]:
+        """The same for those who only look: they create no file. Where there is none they see a log without a topic."""
+        if self._database.is_there():
+            yield self.mine()
+            return
+        with closing(self._database.nothing()) as nothing:
+            yield nothing
 
     def close(self) -> None:
         """Close what this process opened. Whoever asks again gets a new one."""

@@ -67,8 +67,7 @@ class SqliteReader(LogReader):
         self._connections = Connections(database)
 
     def read(self, source: TopicPartition, start: int, until: int) -> Iterator[RecordBatch]:
-        connection = self._connections.mine()
-        with self._database.snapshot(connection):
+        with self._connections.looking() as connection, self._database.snapshot(connection):
             lane = lane_of(connection, source)
         if start < lane.low:
             raise PositionLost(f"{source}: offset {start} is below the low watermark {lane.low}")
