@@ -20,6 +20,7 @@ from streamlake.domain.errors import SettingsInvalid
 from streamlake.domain.model.contracts import DATASET_NAME
 from streamlake.domain.model.envelope import IDEMPOTENCY_KEY, PRODUCER_SERVICE_NAME
 from streamlake.domain.use_cases.ingest_events import IngestRequest
+from streamlake.entrypoints.cli.letters_told import printable
 from streamlake.entrypoints.cli.progress import shown_on_terminals
 from streamlake.entrypoints.cli.wiring import wired
 from streamlake.entrypoints.produce.batches import START, Batch, Place, batches
@@ -258,5 +259,5 @@ def _report(run: Run, start: Place, seconds: float, token: str, as_json: bool) -
     for reason, count in tally.rejected.most_common():
         click.echo(f"rejected  {count:,}  {reason}")
     for fault, count in tally.failed.most_common():
-        click.echo(f"failed    {count:,}  {fault}")
+        click.echo(f"failed    {count:,}  {printable(fault)}")
     click.echo(f"{tally.total:,} events in {seconds:.1f} s, {rate:,.0f} events/s")

@@ -115,7 +115,10 @@ class HttpSender:
         if answer.status_code == _TOO_LARGE_STATUS and len(batch.events) == 1:
             return _Attempt(BatchResult(0, [Reject(0, TOO_LARGE, ids[0])]), again=False)
         again = answer.status_code in _PASSING or answer.is_server_error
-        return _failed(batch, f"{answer.status_code} {_said(answer)}".strip(), again=again, asked_s=_asked(answer))
+        fault = f"{answer.status_code} {_said(answer)}".strip()
+        if answer.status_code == _TOO_LARGE_STATUS:
+            fault += " (a smaller --batch-size may pass)"
+        return _failed(batch, fault, again=again, asked_s=_asked(answer))
 
 
 class _Attempt(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ class Run:
     failed: threading.Event = field(default_factory=threading.Event)
     """A batch could not be stored, or the user has had enough: no more is begun, and nothing tried again."""
     _begun: int = 0
+    _ended: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _saved: float = 0.0
 
@@ -42,6 +44,8 @@ class Run:
     def done(self, batch: Batch, result: BatchResult) -> None:
         """A batch has its result. What cannot be written down has failed: its batch is sent again, by the next run."""
         with self._lock:
+            if self._ended:
+                return  # the answer to an interrupted run comes too late: it is counted already
             try:
                 self._write_down(batch, result)
             except StreamLakeError as fault:
@@ -53,6 +57,7 @@ class Run:
     def end(self) -> None:
         """Save the checkpoint, and count what was begun and has no outcome as failed. Raises `SettingsInvalid`."""
         with self._lock:
+            self._ended = True
             if left := self._begun - self.tally.total:
                 self.tally.failed["no answer yet"] += left
             self._save()
@@ -76,7 +81,10 @@ class RejectsFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         with self._faults():
+            torn = _is_torn(path)
             self._out = FileIO(path, "ab")
+        if torn:
+            self.write(b"\n")
 
     def write(self, lines: bytes) -> None:
         """Append. Raises `SettingsInvalid` where it cannot be done."""
@@ -95,3 +103,12 @@ class RejectsFile:
             yield
         except OSError as error:
             raise SettingsInvalid(f"--rejects {self._path}: cannot be written: {error.strerror}") from error
+
+
+def _is_torn(path: Path) -> bool:
+    """Does the file end within a line, as a full disk has left it?"""
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read() != b"\n"

@@ -259,6 +259,30 @@ def test_a_last_line_without_a_line_feed_is_sent_and_may_not_go_on_later(events:
 
 
 @pytest.mark.usefixtures("straight")
+def test_rejects_after_a_torn_line_have_lines_of_their_own(tmp_path: Path) -> None:
+    file, rejects = tmp_path / "broken", tmp_path / "rejects"
+    file.write_bytes(b"{broken\n")
+    rejects.write_bytes(b'{"line":1,"rea')
+    for _ in range(2):
+        assert produced(file, "--rejects", rejects)[0] == 1
+    torn, *rows = rejects.read_text().splitlines()
+    assert torn == '{"line":1,"rea'
+    assert [json.loads(row)["event"] for row in rows] == ["{broken", "{broken"]
+
+
+def test_a_batch_that_is_too_large_as_a_whole_is_refused_with_the_way_out(events: Path) -> None:
+    with answering(413, b"<html>\x1b[2J</html>") as small:
+        code, told = refused(events, "--url", small)
+    assert (code, "a smaller --batch-size may pass" in told) == (3, True), told
+
+
+def test_what_a_server_says_reaches_no_terminal_raw(events: Path) -> None:
+    with answering(400, b'{"detail":"\\u001b[2J"}') as rude:
+        code, told = refused(events, "--url", rude)
+    assert (code, "\x1b" in told, "\\x1b[2J" in told) == (3, False, True), told
+
+
+@pytest.mark.usefixtures("straight")
 def test_a_file_that_cannot_be_written_is_one_clear_line_and_exit_3(tmp_path: Path) -> None:
     file = tmp_path / "broken.ndjson"
     file.write_bytes(b"{broken\n")
