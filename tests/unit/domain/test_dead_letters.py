@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -122,6 +123,25 @@ def test_no_value_of_the_payload_is_in_any_header() -> None:
         made = letter(fault, value=payload, source=SOURCE)
     assert all(b"CANARY" not in (content or b"") for _, content in made.headers)
     assert "test_no_value_of_the_payload" in told_by(made)["dlq_exception_trace"]
+
+
+def test_a_trace_has_file_line_and_function_of_every_frame_and_then_the_fault() -> None:
+    def deeper() -> None:
+        raise RecordRefused("null_value", "no value")
+
+    try:
+        deeper()
+    except RecordRefused as fault:
+        trace = told_by(letter(fault))["dlq_exception_trace"]
+    first, outer, inner, last = trace.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert re.fullmatch(rf'  File "{re.escape(__file__)}", line \d+, in test_a_trace_has_\w+', outer)
+    assert re.fullmatch(rf'  File "{re.escape(__file__)}", line \d+, in deeper', inner)
+    assert last == "streamlake.domain.errors.RecordRefused: no value"
+
+
+def test_the_trace_of_what_was_never_raised_is_the_fault_alone() -> None:
+    assert told_by(letter(RecordRefused("x", "no value")))["dlq_exception_trace"].endswith("RecordRefused: no value\n")
 
 
 def test_a_trace_is_kept_to_its_end_and_to_8_kib() -> None:

@@ -165,6 +165,16 @@ def test_an_unknown_dataset_or_version_is_refused_before_anything_happens(reques
     assert world.writer.sent == []
 
 
+def test_a_rejected_event_tells_where_in_its_letter_and_keeps_no_frame_alive() -> None:
+    """Frames hold the whole batch, and the batch holds the violations: a cycle, which only the collector would end."""
+    world = World()
+    outcome = world.one(BAD)
+    [(_, told)] = letters_in(world.log)
+    assert isinstance(outcome, Rejected)
+    assert outcome.violation.__traceback__ is None
+    assert b"ingest_events.py" in (told["dlq_exception_trace"] or b"")
+
+
 def test_a_key_that_is_no_key_is_a_violation() -> None:
     outcome = World().one(b'{"id":true}')
     assert isinstance(outcome, Rejected)

@@ -29,6 +29,8 @@ MAX_REASON_BYTES = 1024
 TRUNCATED_BYTES = 256 * 1024
 """How much of a value is kept where the whole does not fit the dead-letter topic."""
 
+_TRACE_TITLE = "Traceback (most recent call last):\n"
+
 _ESCAPED = "orig_"
 _NEEDS_ESCAPE = re.compile(rf"(?:{_ESCAPED})*{OURS}")
 _IS_ESCAPED = re.compile(rf"(?:{_ESCAPED})+{OURS}")
@@ -154,6 +156,12 @@ def _detail(fault: DataFault) -> str:
 
 
 def _trace(fault: DataFault) -> str:
-    """Where it was raised. Never the chained cause: a library's own message could quote the payload."""
-    text = "".join(traceback.format_exception(fault, chain=False))
+    """Where it was raised: file, line and function of every frame, without their source, for a batch of bad events has
+    ten thousand of these. Never the chained cause: a library's own message could quote the payload."""
+    lines = [
+        f'  File "{frame.f_code.co_filename}", line {line}, in {frame.f_code.co_name}\n'
+        for frame, line in traceback.walk_tb(fault.__traceback__)
+    ]
+    kind = type(fault)
+    text = f"{_TRACE_TITLE if lines else ''}{''.join(lines)}{kind.__module__}.{kind.__qualname__}: {fault}\n"
     return text.encode()[-MAX_TRACE_BYTES:].decode(errors="ignore")

@@ -131,6 +131,8 @@ class IngestEvents:
                 records.append(
                     dead_letter(contract.dataset, STAGE_API, violation, None, payload, headers, now, contract=contract)
                 )
+                # The letter has the trace. Kept, it would tie this frame, with every record of the batch, into a cycle.
+                violation.__traceback__ = None
 
         def settle(appended: Sequence[AppendOutcome]) -> None:
             handed_over = iter(appended)
