@@ -119,3 +119,12 @@ def test_a_command_that_only_looks_creates_no_log_where_there_is_none(
     done = shell.run(*arguments, STREAMLAKE_EVENT_LOG=f"sqlite://{tmp_path}/mistyped/log.sqlite")
     assert b"Traceback" not in done.stderr
     assert not (tmp_path / "mistyped").exists()
+
+
+@pytest.mark.parametrize("command", [("api", "--port"), ("consumer", "--dataset", "orders", "--http-port")])
+@pytest.mark.parametrize("port", ["99999", "-1", "http"])
+def test_what_is_no_port_is_a_usage_error(shell: Shell, command: tuple[str, ...], port: str) -> None:
+    refused = shell.run(*command, port)
+    assert refused.returncode == 2
+    assert command[-1].encode() in refused.stderr
+    assert b"Traceback" not in refused.stderr

@@ -12,7 +12,7 @@ from streamlake.entrypoints.settings import load_settings
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes, a producer each.")
 def api(host: str, port: int, workers: int) -> None:
     """Take events over HTTP until SIGTERM; what was accepted is answered before it ends."""

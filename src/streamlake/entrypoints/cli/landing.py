@@ -24,7 +24,13 @@ from streamlake.entrypoints.process_memory import use_one_arena
 @click.command()
 @click.option("--dataset", "datasets", multiple=True, required=True, help="A dataset to land; may be repeated.")
 @click.option("--http-host", default="127.0.0.1", show_default=True, help="Where health and metrics listen.")
-@click.option("--http-port", default=0, show_default=True, help="Port of /livez, /readyz and /metrics; 0: none.")
+@click.option(
+    "--http-port",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port of /livez, /readyz and /metrics; 0: none.",
+)
 def consumer(datasets: tuple[str, ...], http_host: str, http_port: int) -> None:
     """Land datasets in the raw zone until SIGTERM; then drain, commit and leave."""
     use_one_arena()
