@@ -188,9 +188,9 @@ class ApiMetrics(Metrics):
             child = self._event_children[dataset, outcome] = self._events.labels(dataset, outcome)
         child.inc(count)
 
-    def dead_letter(self, dataset: str, error_class: str) -> None:
-        """An event was put into the dead-letter topic."""
-        self._dead_letters.labels(dataset, error_class).inc()
+    def dead_letters(self, dataset: str, error_class: str, count: int) -> None:
+        """So many events of a dataset were put into the dead-letter topic."""
+        self._dead_letters.labels(dataset, error_class).inc(count)
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
         """A request of an event endpoint (`events`, `events:batch`) was answered."""

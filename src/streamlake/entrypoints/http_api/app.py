@@ -44,6 +44,9 @@ class FrontDoor(FastAPI):
             if target is not None:
                 await self.events.handle(target, scope, receive, send)
                 return
+            if scope["method"] == "HEAD":
+                # As GET (RFC 9110, 9.3.2); the server, which knows better, sends no body.
+                scope = {**scope, "method": "GET"}
         await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
@@ -135,9 +138,13 @@ async def _http_exception(_: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return _respond(Problem("not-found", "Nothing lives at this path; /docs shows what there is."))
     if error.status_code == 405:
-        allowed = tuple((b"allow", value.encode()) for name, value in headers.items() if name.lower() == "allow")
+        allowed = tuple((b"allow", _allowed(value)) for name, value in headers.items() if name.lower() == "allow")
         return _respond(Problem("method-not-allowed", "This path takes other methods.", headers=allowed))
     return Response(framework_problem(error.status_code), error.status_code, headers, MEDIA_TYPE)
+
+
+def _allowed(methods: str) -> bytes:
+    return b"GET, HEAD" if methods == "GET" else methods.encode()
 
 
 async def _invalid_parameter(_: Request, __: Exception) -> Response:

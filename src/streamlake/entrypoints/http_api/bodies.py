@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from starlette.types import Receive
 
+from streamlake.entrypoints.http_api.inflight import Slot
 from streamlake.entrypoints.http_api.problems import Problem, Refused
 
 JSON = "application/json"
@@ -39,10 +40,10 @@ def media_type(header: bytes | None) -> str | None:
     return known
 
 
-async def read_body(receive: Receive, declared: bytes | None, limit: int, hold: Callable[[int], None]) -> bytes:
+async def read_body(receive: Receive, declared: bytes | None, limit: int, slot: Slot) -> bytes:
     """The whole body. Raises `Refused` as soon as it is, or says it is, over `limit`; `ClientGone`.
 
-    `hold` is told of every byte kept, and may refuse. What is declared is only believed when it is too much.
+    `slot` is told of every byte kept, and may refuse. What is declared is only believed when it is too much.
     """
     if declared is not None and (len(declared) > 18 or (declared.isdigit() and int(declared) > limit)):
         raise _too_large(limit)
@@ -52,9 +53,10 @@ async def read_body(receive: Receive, declared: bytes | None, limit: int, hold: 
     body: bytes = message.get("body", b"")
     if len(body) > limit:
         raise _too_large(limit)
-    hold(len(body))
     if not message.get("more_body", False):
+        slot.grow(len(body))
         return body
+    slot.arrive(len(body))
     chunks = [body]
     size = len(body)
     more = True
@@ -67,7 +69,10 @@ async def read_body(receive: Receive, declared: bytes | None, limit: int, hold: 
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
-        hold(len(chunk))
+        if more:
+            slot.arrive(len(chunk))
+        else:
+            slot.arrived(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -20,9 +20,8 @@ from urllib.parse import parse_qs
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from streamlake.domain.errors import OutcomeUnknown, UnknownDataset, WriterFailed
+from streamlake.domain.errors import OutcomeUnknown, UnknownDataset
 from streamlake.domain.model.contracts import DATASET_NAME
-from streamlake.domain.model.dead_letters import error_class
 from streamlake.domain.model.envelope import IDEMPOTENCY_KEY, PRODUCER_SERVICE_NAME
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.contract_catalog import ContractCatalog
@@ -35,8 +34,9 @@ from streamlake.domain.use_cases.ingest_events import (
     Rejected,
 )
 from streamlake.entrypoints.http_api import bodies
-from streamlake.entrypoints.http_api.answers import accepted_members, outcome_name, problem_of
+from streamlake.entrypoints.http_api.answers import accepted_members, problem_of
 from streamlake.entrypoints.http_api.deliveries import Deliveries
+from streamlake.entrypoints.http_api.failures import Failures
 from streamlake.entrypoints.http_api.inflight import InFlight, Slot
 from streamlake.entrypoints.http_api.options import EVENT_OVERHEAD, ApiOptions
 from streamlake.entrypoints.http_api.problems import MEDIA_TYPE, Problem, Refused
@@ -52,6 +52,9 @@ BATCH = "events:batch"
 TOKEN = re.compile(IDEMPOTENCY_KEY.pattern.encode())
 SERVICE = re.compile(PRODUCER_SERVICE_NAME.pattern.encode())
 VERSION = re.compile(r"v[1-9][0-9]{0,3}")
+
+_LARGE_ANSWER = 16 * 1024
+"""Bytes from which on an answer is waited for until the client has taken it; one of an event has 300."""
 
 _JSON_HEADER = (b"content-type", b"application/json")
 _PROBLEM_HEADER = (b"content-type", MEDIA_TYPE.encode())
@@ -100,8 +103,9 @@ class EventRoutes:
             for endpoint in (SINGLE, BATCH)
         }
         self._slicer = bodies.BatchSlicer(options.max_batch_events)
+        self._failures = Failures(metrics, readiness)
         self._deliveries: Deliveries | None = None
-        self.inflight = InFlight(options.max_inflight_requests, options.max_inflight_bytes, options.retry_after_s)
+        self.inflight = InFlight(options)
 
     def target(self, path: str) -> Target | None:
         """What the path names, known dataset or not; None where it is no path of these routes."""
@@ -116,27 +120,38 @@ class EventRoutes:
         """Answer one request of these routes."""
         began = perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        slot: Slot | None = None
         try:
-            answer = await self._answer(target, scope, headers, receive)
-        except Refused as refused:
-            answer = _refusal(refused.problem, headers)
-        except bodies.ClientGone:
-            return
-        except Exception:
-            log.exception("api.fault", dataset=target.dataset if target.known else None)
-            answer = _refusal(Problem("internal", "The fault is in the log."), headers)
-        body = answer.body
-        length = (b"content-length", b"%d" % len(body))
-        await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, length]})
-        await send({"type": "http.response.body", "body": body})
+            try:
+                media = self._check(target, scope, headers)
+                request = self._request(target.dataset, scope, headers)
+                slot = self.inflight.enter()
+                answer = await self._answer(target, request, headers, media, receive, slot)
+            except Refused as refused:
+                answer = _refusal(refused.problem, headers)
+            except bodies.ClientGone:
+                return
+            except Exception:
+                log.exception("api.fault", dataset=target.dataset if target.known else None)
+                answer = _refusal(Problem("internal", "The fault is in the log."), headers)
+            if slot is not None:
+                slot.answer(len(answer.body))
+            await _send(answer, send)
+        finally:
+            if slot is not None:
+                slot.leave()
         self._metrics.answered(target.endpoint, answer.status, perf_counter() - began)
 
-    async def _answer(self, target: Target, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Answer:
-        dataset = target.dataset
+    async def _answer(
+        self,
+        target: Target,
+        request: IngestRequest,
+        headers: Mapping[bytes, bytes],
+        media: str,
+        receive: Receive,
+        slot: Slot,
+    ) -> Answer:
         batch = target.endpoint == BATCH
-        media = self._check(target, scope, headers)
-        request = self._request(dataset, scope, headers)
-        slot = self.inflight.enter()
         try:
             limit = self._options.max_batch_bytes if batch else self._options.max_event_bytes
             body = await self._read(receive, headers, limit, slot)
@@ -151,8 +166,6 @@ class EventRoutes:
             raise Refused(Problem("unknown-dataset", str(unknown))) from None
         except _CutOff:
             return self._cut_off(request)
-        finally:
-            slot.leave()
 
     def _check(self, target: Target, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
         if not target.known:
@@ -205,8 +218,10 @@ class EventRoutes:
 
     async def _read(self, receive: Receive, headers: Mapping[bytes, bytes], limit: int, slot: Slot) -> bytes:
         try:
-            return await bodies.read_body(receive, headers.get(b"content-length"), limit, slot.grow)
+            return await bodies.read_body(receive, headers.get(b"content-length"), limit, slot)
         except asyncio.CancelledError:
+            if slot.evicted:
+                raise Refused(self.inflight.overloaded) from None
             # The server is cut off at the end of its grace period, and has not handed anything over.
             raise Refused(Problem("not-ready", "The server is shutting down; nothing was stored.")) from None
 
@@ -227,53 +242,31 @@ class EventRoutes:
             self._metrics.settled(request.dataset, "accepted")
             members = accepted_members(request.dataset, outcome)
             return Answer(202, (_JSON_HEADER, key), f"{{{members}}}".encode("ascii"))
-        self._metrics.settled(request.dataset, outcome_name(outcome))
-        problem = self._failed(request, outcome)
+        self._failures.tell(request.dataset, [outcome])
+        problem = self._problem(request, outcome)
         return Answer(problem.status, (_PROBLEM_HEADER, key, *problem.headers), problem.body())
 
     def _batch(self, request: IngestRequest, outcomes: Sequence[EventOutcome]) -> Answer:
         """Each entry is what the event alone would have been answered with, and its status."""
         entries: list[str] = []
-        failed = 0
+        failed: list[Rejected | NotAccepted] = []
         for outcome in outcomes:
             if isinstance(outcome, Accepted):
                 entries.append(f'{{"status":202,{accepted_members(request.dataset, outcome)}}}')
             else:
-                failed += 1
-                self._metrics.settled(request.dataset, outcome_name(outcome))
-                entries.append(self._failed(request, outcome).body().decode())
-        accepted = len(outcomes) - failed
+                failed.append(outcome)
+                entries.append(self._problem(request, outcome).body().decode())
+        accepted = len(outcomes) - len(failed)
+        if failed:
+            self._failures.tell(request.dataset, failed)
         if accepted:
             self._metrics.settled(request.dataset, "accepted", accepted)
-        body = (
-            f'{{"dataset":"{request.dataset}","accepted":{accepted},"failed":{failed},"results":[{",".join(entries)}]}}'
-        )
+        counts = f'"dataset":"{request.dataset}","accepted":{accepted},"failed":{len(failed)}'
+        body = f'{{{counts},"results":[{",".join(entries)}]}}'
         key = (b"idempotency-key", request.token.encode("ascii"))
         return Answer(207 if failed else 202, (_JSON_HEADER, key), body.encode())
 
-    def _failed(self, request: IngestRequest, outcome: Rejected | NotAccepted) -> Problem:
-        """Its problem; and a log line, a metric and a hint to the readiness probe where they are due."""
-        said = log.bind(dataset=request.dataset, ingestion_id=outcome.ingestion_id)
-        if isinstance(outcome, Rejected):
-            fault_class = error_class(outcome.violation)
-            self._metrics.dead_letter(request.dataset, fault_class)
-            said.warning(
-                "dead_letter",
-                stage="api",
-                error_class=fault_class,
-                contract=outcome.violation.contract,
-                rules=sorted({e.rule for e in outcome.violation.errors}),
-                **outcome.letter._asdict(),
-            )
-        else:
-            fault = outcome.fault
-            said.error(
-                "not_accepted", outcome=outcome_name(outcome), error_class=type(fault).__name__, error=str(fault)
-            )
-            if isinstance(fault, WriterFailed):
-                self._readiness.fail("the producer failed for good; this process ends")
-            else:
-                self._readiness.suspect()
+    def _problem(self, request: IngestRequest, outcome: Rejected | NotAccepted) -> Problem:
         return problem_of(outcome, request.dataset, request.token, self._options.retry_after_s)
 
     def _cut_off(self, request: IngestRequest) -> Answer:
@@ -287,6 +280,17 @@ class EventRoutes:
 
 class _CutOff(Exception):
     """The request was cancelled after its events were handed to the writer."""
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    body = answer.body
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, length]})
+    if len(body) > _LARGE_ANSWER:
+        # The server waits before a message, not after it, for the client to take what there is.
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        body = b""
+    await send({"type": "http.response.body", "body": body})
 
 
 def _refusal(problem: Problem, headers: Mapping[bytes, bytes]) -> Answer:

@@ -114,6 +114,7 @@ _REFUSALS = {
     "415": "Not JSON, or content-encoded",
     "431": "The request's head is too large",
     "500": "A fault in StreamLake",
+    "501": "A transfer coding beside chunked",
     "503": "Certainly not stored",
     "504": "Stored or not: unknown",
 }

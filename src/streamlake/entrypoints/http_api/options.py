@@ -22,9 +22,14 @@ class ApiOptions:
     """16 MiB of `{}` would be five million events: without this bound one request could fill the memory."""
     max_inflight_requests: int = 10_000
     max_inflight_bytes: int = 64 * MIB
-    """Of bodies received and not answered, each event with `EVENT_OVERHEAD` on top."""
+    """Of bodies received and not answered, each event with `EVENT_OVERHEAD` on top, and of answers not taken yet."""
     retry_after_s: int = 1
     """What a 503 asks for."""
+
+    @property
+    def max_arriving_bytes(self) -> int:
+        """Of bodies that are not whole yet. Those that are find the rest of `max_inflight_bytes`."""
+        return max(self.max_inflight_bytes // 2, self.max_event_bytes, self.max_batch_bytes)
 
     def __post_init__(self) -> None:
         for name in ("max_event_bytes", "max_batch_bytes", "max_batch_events", "max_inflight_requests"):

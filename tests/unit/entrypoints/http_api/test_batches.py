@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +18,7 @@ from streamlake.entrypoints.http_api import ApiOptions
 from streamlake.entrypoints.http_api.bodies import JSON as JSON_TYPE
 from streamlake.entrypoints.http_api.bodies import NDJSON as NDJSON_TYPE
 from streamlake.entrypoints.http_api.bodies import BatchSlicer
+from streamlake.entrypoints.http_api.failures import LINES_A_BATCH
 from streamlake.entrypoints.http_api.problems import Refused
 
 BATCH = "/v1/datasets/orders/events:batch"
@@ -142,3 +145,22 @@ def test_slicing_any_bytes_gives_events_or_a_refusal(body: bytes, media: str) ->
     except Refused:
         return
     assert 1 <= len(events) <= 10
+
+
+def test_a_batch_full_of_bad_events_has_a_few_log_lines_and_one_that_sums_up_all(
+    door: Door, log_lines: io.StringIO
+) -> None:
+    door.post(BATCH, b"[" + b",".join([b"{}"] * 500 + [A] + [b"1 1"] * 3) + b"]")
+
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    lines = [line for line in lines if line.get("dataset") == "orders"]  # not the test's own client's
+    assert Counter(line["event"] for line in lines) == {"dead_letter": LINES_A_BATCH, "batch_failures": 1}
+    told = next(line for line in lines if line["event"] == "batch_failures")
+    assert (told["dataset"], told["failed"], told["outcomes"]) == ("orders", 503, {"rejected": 503})
+    assert told["error_classes"] == {"contract_violation": 500, "malformed_json": 3}
+    stored = door.stored("streamlake.orders.dlq")
+    offsets = {n: [r.offset for r in stored if r.partition == n] for n in {r.partition for r in stored}}
+    assert told["letters"] == [
+        {"partition": n, "count": len(offsets[n]), "first": min(offsets[n]), "last": max(offsets[n])}
+        for n in sorted(offsets)
+    ]

@@ -164,7 +164,8 @@ def test_a_url_without_end_is_431(door: Door) -> None:
     with listening(door) as (port, _, _), connected(port) as link:
         link.sendall(b"GET /" + b"a" * (2 * MAX_HEAD_BYTES))
 
-        assert answer_of(link)[0] == 431
+        status, _, body = answer_of(link)
+    assert (status, json.loads(body)["type"]) == (431, "urn:streamlake:problem:head-too-large")
 
 
 def test_a_sender_of_single_bytes_is_cut_off_though_it_never_pauses(

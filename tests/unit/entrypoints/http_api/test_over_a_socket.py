@@ -100,8 +100,9 @@ def test_a_slow_sender_is_cut_off_at_the_deadline(small: Door, sent: bytes, monk
     with listening(small) as (port, _, _), connected(port) as link:
         link.sendall(sent)
 
-        status, headers, _ = answer_of(link)
+        status, headers, body = answer_of(link)
         assert (status, headers["content-type"], headers["connection"]) == (408, "application/problem+json", "close")
+        assert json.loads(body)["type"] == "urn:streamlake:problem:too-slow"
         assert link.recv(1) == b""
     assert small.everything() == []
     assert small.app.events.inflight.requests == 0
@@ -146,6 +147,7 @@ def test_what_is_not_http_is_a_400_problem_without_a_server_header(small: Door) 
 
         status, headers, body = answer_of(link)
     assert (status, headers["content-type"], json.loads(body)["status"]) == (400, "application/problem+json", 400)
+    assert json.loads(body)["type"] == "urn:streamlake:problem:bad-http"
     assert "server" not in headers
 
 

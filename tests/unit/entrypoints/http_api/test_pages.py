@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 from jsonschema import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
-from tests.unit.entrypoints.http_api.door import GOOD, AlwaysFails, Door
+from tests.unit.entrypoints.http_api.door import GOOD, AlwaysFails, Door, listening
+from tests.unit.entrypoints.http_api.wire import answer_of, connected
 
 from streamlake.domain.model.records import AppendOutcome
 
@@ -135,3 +136,22 @@ def test_the_metrics_count_events_by_outcome_and_letters_by_class(door: Door) ->
     assert samples["streamlake_api_request_seconds_count", "events"] == 2
     assert samples["streamlake_api_inflight_requests",] == 0
     assert samples["streamlake_api_ready",] == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/v1/datasets", "/v1/datasets/orders"]
+)
+def test_head_is_get_without_the_body(door: Door, path: str) -> None:
+    with listening(door) as (port, _, _), connected(port) as link:
+        answers = []
+        for method, with_body in (("HEAD", False), ("GET", True)):
+            link.sendall(f"{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            answers.append(answer_of(link, with_body=with_body))
+
+    (status, headers, _), (_, of_get, _) = answers
+    assert (status, headers["content-type"]) == (200, of_get["content-type"])
+    assert int(headers["content-length"]) > 0
+
+
+def test_a_path_that_takes_no_post_says_what_it_takes(door: Door) -> None:
+    assert door.request("POST", "/livez").headers["allow"] == "GET, HEAD"

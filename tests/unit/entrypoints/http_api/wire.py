@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -41,3 +42,11 @@ def more(link: socket.socket) -> bytes:
     if not got:
         raise ConnectionError("closed before the answer was complete")
     return got
+
+
+def until(what: str, holds: Callable[[], bool], within_s: float = 10) -> None:
+    """Wait for a condition of the server's side."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.005)
