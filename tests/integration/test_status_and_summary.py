@@ -159,6 +159,46 @@ def test_the_last_audit_and_quality_check_are_told(site: Site) -> None:
     assert (code, len(found["attention"])) == (1, 1)  # the order is of January: not fresh
 
 
+NARROWER = (("--partition", "3"), ("--date", "2020-01-01"), ("--replay", "again"))
+
+
+@pytest.fixture
+def lossy(site: Site) -> Site:
+    """Of three orders one has landed; another, of an hour ago, was replayed."""
+    site.append(*[NOW_MS] * 3)
+    site.commit(3)
+    site.run("replay", "run", "--dataset", "orders", "--offsets", "0:0-1", "--id", "again")
+    site.land(TODAY, 0, 1)
+    return site
+
+
+@pytest.mark.parametrize("narrower", NARROWER)
+def test_a_narrower_audit_hides_no_finding(lossy: Site, narrower: tuple[str, ...]) -> None:
+    assert lossy.run("audit", "--dataset", "orders").return_value == 1
+    before = lossy.status()[1]["attention"]
+    assert len(before) == 1
+    assert "the audit has findings" in before[0]
+    assert lossy.run("audit", "--dataset", "orders", *narrower).return_value in (0, None)
+    assert (lossy.status()[0], lossy.status()[1]["attention"]) == (1, before)
+    assert lossy.summary(TODAY)["audit"]["verdict"] == "findings"
+    lossy.land(TODAY, 1, 3)
+    lossy.run("audit", "--dataset", "orders")
+    assert (lossy.status()[0], lossy.summary(TODAY)["audit"]["verdict"]) == (0, "clean")
+
+
+def test_the_finding_of_a_narrower_audit_stays_until_a_whole_one_is_clean(lossy: Site) -> None:
+    lossy.run("audit", "--dataset", "orders", "--partition", "0")
+    lossy.run("audit", "--dataset", "orders", "--partition", "1")
+    assert lossy.status()[0] == 1
+    assert lossy.summary(TODAY)["audit"]["verdict"] == "findings"
+    assert lossy.summary(YESTERDAY)["audit"]["verdict"] == "findings"
+    lossy.land(TODAY, 1, 3)
+    lossy.run("audit", "--dataset", "orders", "--date", TODAY)
+    assert (lossy.status()[0], lossy.summary(TODAY)["audit"]["verdict"]) == (1, "clean")
+    lossy.run("audit", "--dataset", "orders")
+    assert lossy.status()[0] == 0
+
+
 def test_looking_creates_nothing(site: Site) -> None:
     site.append(NOW_MS)
     site.status()
@@ -220,5 +260,21 @@ def test_completeness_is_the_last_audits(site: Site) -> None:
         return found["outcome"], found["found"]
 
     assert completeness() == ("unchecked", None)
+    site.run("audit", "--dataset", "orders", "--partition", "0")
+    assert completeness() == ("unchecked", None)
     site.run("audit", "--dataset", "orders", "--date", TODAY)
     assert completeness() == ("passed", 75)
+    site.run("replay", "run", "--dataset", "orders", "--all", "--id", "again")
+    site.run("audit", "--dataset", "orders", "--replay", "again")
+    assert completeness() == ("passed", 75)
+
+
+def test_completeness_of_no_record_at_all_is_unchecked(site: Site) -> None:
+    file = Path(site.container.settings().contracts) / "orders.v1.odcs.yaml"
+    file.write_text(
+        file.read_text().replace("slaProperties:", "slaProperties:\n  - property: completeness\n    value: 60")
+    )
+    site.run("audit", "--dataset", "orders")
+    report = json.loads(site.run("quality", "--dataset", "orders", "--date", TODAY, "--json").stdout)
+    [found] = [result for result in report["results"] if result["rule"] == "completeness"]
+    assert (found["outcome"], found["found"]) == ("unchecked", None)

@@ -18,6 +18,7 @@
     |   |-- AccessDenied           401 / 403, a missing ACL
     |   |-- TopicMissing           the topic does not exist (clients never create topics)
     |   |-- DeadLetterTopicMissing letters have nowhere to go
+    |   |-- PartitionMissing       the topic does not have this partition
     |   |-- TopicRecreated         another topic lives under this name now
     |   |-- Halted                 a partition was halted on purpose, until somebody resumes it
     |   |-- PositionLost           the start position is not in the log any more, or not yet
@@ -133,6 +134,10 @@ class TopicMissing(OperatorFault):
 
 class DeadLetterTopicMissing(OperatorFault):
     """What is to be dead-lettered has nowhere to go, and waits. `streamlake topics provision` makes the topic."""
+
+
+class PartitionMissing(OperatorFault):
+    """The topic has fewer partitions than that."""
 
 
 class TopicRecreated(OperatorFault):

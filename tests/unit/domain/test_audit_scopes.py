@@ -9,7 +9,7 @@ from tests.unit.domain.audited import GROUP, AuditedWorld, found, kinds, sound_w
 from tests.unit.domain.worlds import DATASET, DATE, NEXT_DATE, P0, PREFIX, T0, claim, part_log, rows
 
 from streamlake.adapters.object_store.memory import MemoryObjectStore
-from streamlake.domain.errors import PositionLost, ReplayRefused, TopicRecreated
+from streamlake.domain.errors import PartitionMissing, PositionLost, ReplayRefused, TopicRecreated
 from streamlake.domain.model.audit_report import MAX_FINDINGS, MAX_RANGES, Ranges
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.records import RecordBatch
@@ -106,11 +106,16 @@ def test_where_nothing_is_committed_the_report_says_that_nothing_was_judged() ->
     world = AuditedWorld()
     world.produce(4, P0)
     report = world.audit()
-    assert (report.verdict, [note.kind for note in report.notes]) == ("clean", ["nothing_committed"])
+    assert (report.verdict, [note.kind for note in report.notes]) == ("unproven", ["nothing_committed"])
     assert report.notes[0].partition == 0
 
 
 # A date, a partition
+
+
+def test_a_partition_that_is_not_there_is_an_error_and_no_verdict(world: AuditedWorld) -> None:
+    with pytest.raises(PartitionMissing, match=r"has 2 partitions.* partition 99"):
+        world.audit(partition=99)
 
 
 def test_of_a_date_only_its_parts_and_its_records_are_judged(world: AuditedWorld) -> None:

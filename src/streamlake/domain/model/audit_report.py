@@ -192,6 +192,10 @@ class Scope:
     replay_id: str | None = None
     deep: bool = False
 
+    def covers(self, date: str | None = None) -> bool:
+        """All live offsets of the dataset, or, with an ISO date, at least all of that date?"""
+        return self.replay_id is None and self.partition is None and self.date in (None, date)
+
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
@@ -217,6 +221,12 @@ class AuditReport:
         lax = self.verdict != "findings"
         gaps = any(note.kind == "accepted_gap" for note in self.notes)
         return 0 if lax and not (strict and (self.verdict == "unproven" or gaps)) else 1
+
+    def decides(self, date: str | None = None) -> bool:
+        """Does it say how the dataset is, or how an ISO date of it is? An audit of less does so only where it has found
+        something: what it did not look at may be as it was before."""
+        told = self.verdict == "findings" and self.scope.replay_id is None
+        return self.scope.covers(date) or (told and (date is None or self.scope.date in (None, date)))
 
     def to_json(self) -> bytes:
         """As `docs/schemas/audit-report.v1.json` describes it."""

@@ -13,10 +13,10 @@ Rows are counted, claims are only held against them (ADR 5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from streamlake.domain.errors import ObjectDamaged, ObjectMissing, ReplayRefused, TopicMissing, TopicRecreated
+from streamlake.domain.errors import ObjectDamaged, ObjectMissing, PartitionMissing, ReplayRefused, TopicMissing, TopicRecreated
 from streamlake.domain.model.audit_report import (
     REPORT_VERSION,
     AuditReport,
@@ -79,8 +79,8 @@ class Audit:
         self._parts = AuditParts(dataset, store, formats, admin, reader)
 
     def run(self, scope: Scope, at: str, progress: Progress = _untold) -> AuditReport:
-        """Look once. `at` is the time now (RFC 3339). Raises the errors of log and store, and `TopicRecreated` where
-        that happened meanwhile."""
+        """Look once. `at` is the time now (RFC 3339). Raises the errors of log and store, `PartitionMissing` where there
+        is nothing of the partition asked for, and `TopicRecreated` where that happened meanwhile."""
         return _Look(self._parts, scope, progress).report(at)
 
 
@@ -117,6 +117,7 @@ class _Look:
         ledger = self._read_letters(deep)
         partitions = self._judge(tally, ledger, gaps) if plan is None else []
         replays = [] if plan is None or replay is None else self._judge_replay(plan, replay, tally, ledger)
+        self._insist_on_a_partition(partitions or replays)
         self._look_for_rows_twice(tally)
         self._note(walk.stale, partitions, gaps if plan is None else [])
         self._check_topic()
@@ -253,6 +254,12 @@ class _Look:
         self._progress("partitions", len(lanes), len(lanes))
         return found
 
+    def _insist_on_a_partition(self, judged: Sequence[object]) -> None:
+        """A verdict over nothing would always be a good one."""
+        if self._scope.partition is not None and self._topic is not None and not judged:
+            has = f"has {self._topic.partitions} partitions"
+            raise PartitionMissing(f"{self._raw}: {has}, there is nothing of partition {self._scope.partition}")
+
     def _check_topic(self) -> None:
         """Ids never come back: if it is the same now, then all that was asked was asked of it."""
         now = self._admin.topics([self._raw]).get(self._raw)
@@ -298,11 +305,13 @@ class _Look:
                 told = f"partition {gap.partition}: [{gap.start}, {gap.end}) was accepted as never landed"
                 say(Finding("accepted_gap", told, [], *lane, None, Ranges.of([(gap.start, gap.end)])))
 
-    def _verdict(self, partitions: Iterable[PartitionAudit], replays: Iterable[ReplayAudit]) -> Verdict:
+    def _verdict(self, partitions: Sequence[PartitionAudit], replays: Iterable[ReplayAudit]) -> Verdict:
         if self._findings.kept:
             return "findings"
         proved = self._topic is not None and all(each.current and not each.unproven for each in partitions)
         proved = proved and not any(each.unproven for each in replays)
+        if any(note.kind == "nothing_committed" for note in self._notes):
+            proved = proved and any(each.judged_from < each.judged_to for each in partitions)
         return "clean" if proved else "unproven"
 
 

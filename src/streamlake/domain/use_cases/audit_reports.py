@@ -8,7 +8,7 @@ So names sort by time, and the last one of a dataset is found without listing ev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 
@@ -44,15 +44,11 @@ class AuditReports:
                 break
         return name
 
-    def of_day(self, date: str) -> Iterator[tuple[str, AuditReport]]:
-        """The reports made on this day (UTC), oldest first, after their objects' names."""
-        for found in self._store.list(f"{self._folder}{_DATE}{date}/"):
-            yield found.name, audit_report(self._store.read(found.name)[1])
-
-    def last(self) -> tuple[str, AuditReport] | None:
-        """The newest one, after its object's name."""
+    def last(self, wanted: Callable[[AuditReport], bool] = lambda _: True) -> tuple[str, AuditReport] | None:
+        """The newest one that is wanted, after its object's name; those newer than it are read on the way there."""
         for day in reversed(self._store.folders(self._folder)):
-            names = [found.name for found in self._store.list(f"{self._folder}{day}/")]
-            if names:
-                return names[-1], audit_report(self._store.read(names[-1])[1])
+            for found in reversed(list(self._store.list(f"{self._folder}{day}/"))):
+                report = audit_report(self._store.read(found.name)[1])
+                if wanted(report):
+                    return found.name, report
         return None

@@ -94,11 +94,9 @@ class Quality:
         """What the last audit says, in percent, of the records that are landed, lettered or accepted as gaps."""
         if replay_id is not None:
             return NotMeasured("it is of the live rows; a replay's sum is the audit's")
-        last = self._audits(dataset).last()
-        if last is None or last[1].scope.date not in (None, date) or last[1].scope.partition is not None:
-            return NotMeasured(
-                f"no audit of this date is the last one: `streamlake audit --dataset {dataset} --date {date}`"
-            )
+        last = self._audits(dataset).last(lambda report: report.scope.covers(date))
+        if last is None:
+            return NotMeasured(f"there is no audit of this date: `streamlake audit --dataset {dataset} --date {date}`")
         name, report = last
         if report.at[:10] < date:
             return NotMeasured(f"the last audit is older than this date: {name}")
@@ -107,7 +105,9 @@ class Quality:
             return NotMeasured(f"{unproven} offsets cannot be proved: {name}")
         done = sum(each.landed + each.lettered + each.accepted for each in report.partitions)
         total = done + sum(each.missing.offsets for each in report.partitions)
-        return Measured(round(Decimal(done) * 100 / total, 6) if total else Decimal(100))
+        if not total:
+            return NotMeasured(f"the audit has judged no record of this date: {name}")
+        return Measured(round(Decimal(done) * 100 / total, 6))
 
 
 def _load(

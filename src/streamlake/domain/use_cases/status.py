@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from streamlake.domain.errors import ObjectMissing, PositionLost
+from streamlake.domain.model.audit_report import AuditReport
 from streamlake.domain.model.contracts import consumer_group, dlq_topic, raw_topic
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.model.status_report import CheckStatus, DatasetStatus, PartitionStatus, ReplayStatus
@@ -86,7 +87,7 @@ class Status:
             )
 
     def _last_audit(self, dataset: str) -> CheckStatus | None:
-        last = self._audits(dataset).last()
+        last = self._audits(dataset).last(AuditReport.decides)
         if last is None:
             return None
         name, report = last
@@ -140,7 +141,7 @@ def _attention(found: DatasetStatus) -> Iterator[str]:
     if found.lag and not found.members:
         yield f"{found.lag} offsets wait, and no consumer runs"
     if found.audit is not None and found.audit.verdict == "findings":
-        yield f"the last audit has findings: {found.audit.report}"
+        yield f"the audit has findings: {found.audit.report}; one of the whole dataset says when they are mended"
     if found.quality is not None and found.quality.verdict == "failed":
         yield f"the last quality check failed: {found.quality.report}"
     for replay in found.replays:

@@ -107,13 +107,11 @@ class Summarize:
         return dict(sorted(counts.items()))
 
     def _audit(self, dataset: str, date: str) -> CheckStatus | None:
-        """The last audit of this date alone, or of everything, made on that date or any later one."""
-        last = self._audits(dataset).last()
-        if last is None:
+        """The last one that decides about this date, if it was made on that date or any later one."""
+        last = self._audits(dataset).last(lambda report: report.decides(date))
+        if last is None or last[1].at[:10] < date:
             return None
         name, report = last
-        if report.scope.date not in (None, date) or report.at[:10] < date:
-            return None
         return CheckStatus(name, report.verdict, report.at, report.scope.date)
 
 
