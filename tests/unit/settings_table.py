@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
 from tests.unit.commands import ANY_PROPERTY, settings
 
@@ -45,14 +45,20 @@ def _values(field: FieldInfo) -> str:
     if choices:
         return " or ".join(f"`{choice}`" for choice in choices)
     kind = {"int": "integer", "float": "number", "Path": "path"}.get(getattr(field.annotation, "__name__", ""), "text")
-    for rule in field.metadata:
-        if isinstance(rule, Ge):
-            return f"{kind}, at least {rule.ge}"
-        if isinstance(rule, Gt):
-            return f"{kind}, above {rule.gt}"
-        if pattern := getattr(rule, "pattern", None):
-            return f"{kind} like `{pattern}`"
-    return kind
+    return kind + "".join(map(_bound, field.metadata))
+
+
+def _bound(rule: object) -> str:
+    """In words. Raises ValueError for a rule that there are none for: the table must not be silent about one."""
+    if isinstance(rule, Ge):
+        return f", at least {rule.ge}"
+    if isinstance(rule, Gt):
+        return f", above {rule.gt}"
+    if isinstance(rule, Le):
+        return f", at most {rule.le}"
+    if pattern := getattr(rule, "pattern", None):
+        return f" like `{pattern}`"
+    raise ValueError(f"no words for {rule!r}")
 
 
 if __name__ == "__main__":

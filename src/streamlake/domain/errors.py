@@ -161,7 +161,7 @@ class GroupActive(OperatorFault):
 
 
 class ReplayRefused(OperatorFault):
-    """No such replay, another plan under its id, a partition that is not there, or another rewind under way."""
+    """No such replay, another plan under its id, or another rewind under way."""
 
 
 class BucketMissing(OperatorFault):

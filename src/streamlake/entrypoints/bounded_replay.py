@@ -59,6 +59,8 @@ class BoundedRun:
         self._pace = pace
         self._stop = parts.flow.stop
         self._clock = parts.flow.clock
+        self._replay: BoundedReplay | None = None
+        """Once it is known what is missing."""
 
     def run(
         self,
@@ -80,9 +82,9 @@ class BoundedRun:
         try:
             return self._carry_out(log, tell, accept_gap, accept_dead_letters)
         except CircuitOpen as flood:
-            return self._end(log, state=ABORTED, reason=f"{flood.why}; mend the contract, or --accept-dead-letters")
+            return self._end_early(log, ABORTED, f"{flood.why}; mend the contract, or --accept-dead-letters")
         except StreamLakeError as fault:
-            return self._end(log, state=FAILED, reason=f"{type(fault).__name__}: {fault}")
+            return self._end_early(log, FAILED, f"{type(fault).__name__}: {fault}")
 
     def complete_already(self) -> RunRecord | None:
         """The attempt that completed it, if storage still has all of it; else None."""
@@ -92,25 +94,35 @@ class BoundedRun:
             return None
         return last if self._parts.coverage.of(self._plan).counts == last.counts else None
 
+    def counts(self) -> Counts:
+        """What storage has of it by now, and how much is known to be selected. Raises the errors of log and store."""
+        there = self._parts.coverage.of(self._plan).counts
+        return there if self._replay is None else Counts(self._replay.selected, there.landed, there.lettered)
+
     def _carry_out(self, log: RunLog, tell: Tell, accept_gap: bool, accept_dead_letters: bool) -> RunRecord:
         plan, parts = self._plan, self._parts
         check_topic(plan, parts.flow.admin)
         sources = [plan.source(each.partition) for each in plan.partitions]
         marks = parts.flow.admin.watermarks(sources)
         lows = {source.partition: mark.low for source, mark in marks.items()}
-        replay = BoundedReplay(plan, parts.coverage.of(plan), lows, parts.core)
+        covered = parts.coverage.of(plan)
+        replay = self._replay = BoundedReplay(plan, covered, lows, parts.core)
         if not accept_gap:
             insist_on(plan, replay.lost)
         if accept_dead_letters:
             for each in plan.partitions:
                 parts.flow.landing.breaker.tolerate(plan.source(each.partition), each.until)
         lost = {str(partition): ends for partition, ends in replay.lost.items()}
-        log.update(self._now(), lost=lost, counts=Counts(replay.selected, 0, 0))
-        ReplayFlow(plan.dataset, parts.flow, self._pace, replay, tell, lambda counts: self._note(log, counts)).run()
+        log.update(self._now(), lost=lost, counts=covered.counts)
+
+        def note(now: Counts) -> None:
+            before = covered.counts
+            self._note(log, Counts(now.selected, before.landed + now.landed, before.lettered + now.lettered))
+
+        ReplayFlow(plan.dataset, parts.flow, self._pace, replay, tell, note).run()
         if self._stop.is_set():
-            return self._end(log, state=INTERRUPTED, reason="stopped; `streamlake replay resume` goes on")
-        there = parts.coverage.of(plan).counts
-        counts = Counts(replay.selected, there.landed, there.lettered)
+            return self._end_early(log, INTERRUPTED, f"stopped; `streamlake replay resume {plan.replay_id}` goes on")
+        counts = self.counts()
         if counts.close:
             return self._end(log, state=COMPLETE, counts=counts)
         return self._end(log, state=FAILED, counts=counts, reason="selected is not landed + lettered: run it again")
@@ -118,6 +130,13 @@ class BoundedRun:
     def _note(self, log: RunLog, counts: Counts) -> None:
         with suppress(WorldFault):  # the record of a running attempt may lag
             log.update(self._now(), counts=counts)
+
+    def _end_early(self, log: RunLog, state: str, reason: str) -> RunRecord:
+        """With what storage has by then; where it does not answer, with what was noted last."""
+        counts = log.record.counts
+        with suppress(StreamLakeError):
+            counts = self.counts()
+        return self._end(log, state=state, reason=reason, counts=counts)
 
     def _end(self, log: RunLog, **changes: Any) -> RunRecord:
         attempt = 0

@@ -408,7 +408,6 @@ class Container(containers.DeclarativeContainer):
         replay_records,
         bounded_replay.provider,
         rewind_run.provider,
-        rewind_states,
         clock,
     )
 

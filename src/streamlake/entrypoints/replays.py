@@ -10,7 +10,6 @@ from streamlake.domain.model.times import rfc3339
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.use_cases.replay_planning import PlanReplays
 from streamlake.domain.use_cases.replay_records import ReplayRecords, ReplaySummary, RunRecord
-from streamlake.domain.use_cases.rewind import RewindState, RewindStates
 from streamlake.entrypoints.bounded_replay import BoundedRun
 from streamlake.entrypoints.replay_flow import Pace, ReplayProgress, Tell
 from streamlake.entrypoints.rewind_run import RewindRun, Say
@@ -33,14 +32,12 @@ class Replays:
         records: ReplayRecords,
         bounded: Callable[[ReplayPlan, Pace, threading.Event], BoundedRun],
         rewind: Callable[[ReplayPlan, threading.Event, BoundedRun, str, Say], RewindRun],
-        states: RewindStates,
         clock: Clock,
     ) -> None:
         self._planner = planner
         self._records = records
         self._bounded = bounded
         self._rewind = rewind
-        self._states = states
         self._clock = clock
 
     def plan(
@@ -48,7 +45,7 @@ class Replays:
     ) -> list[ReplayPlan]:
         """A plan for each request; the stored one where its id has one already. Writes nothing.
 
-        Raises `ReplayRefused` where an id is already that of another replay, or a partition does not exist.
+        Raises `ReplayRefused` where an id is already that of another replay, `PartitionMissing`, `TopicMissing`.
         """
         stored = {request.replay_id: self._records.find(request.replay_id) for request in requests}
         fresh = [request for request in requests if stored[request.replay_id] is None]
@@ -89,10 +86,6 @@ class Replays:
         """End a rewind that is under way: its group goes on live. Raises `ReplayRefused` where it is not under way."""
         plan, ending = self._records.plan(replay_id), stop or threading.Event()
         return self._rewind(plan, ending, self._bounded(plan, Pace(), ending), by, say).abort()
-
-    def rewind_of(self, dataset: str) -> RewindState | None:
-        """The rewind that has a dataset's group, or had it last."""
-        return self._states.find(dataset)
 
     def summary(self, replay_id: str) -> ReplaySummary:
         """A replay with its attempts."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -23,7 +24,7 @@ from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.event_log import LogAdmin
 from streamlake.domain.use_cases.control import Control, StopOrder
 from streamlake.domain.use_cases.replay import check_topic
-from streamlake.domain.use_cases.replay_records import ABORTED, FAILED, INTERRUPTED, ReplayRecords, RunRecord
+from streamlake.domain.use_cases.replay_records import ABORTED, FAILED, INTERRUPTED, Counts, ReplayRecords, RunRecord
 from streamlake.domain.use_cases.rewind import (
     RELEASED,
     RESET,
@@ -219,11 +220,16 @@ class RewindRun:
 
     def _record(self, outcome: str, reason: str) -> RunRecord:
         log = self._parts.records.begin(self._plan.replay_id, self._by, self._now())
-        return log.update(self._now(), state=outcome, reason=reason)
+        counts = Counts()
+        with suppress(StreamLakeError):  # not known just now
+            counts = self._parts.fill.counts()
+        return log.update(self._now(), state=outcome, reason=reason, counts=counts)
 
     def _wait(self) -> None:
         if self._parts.stop.wait(POLL_S):
-            raise Interrupted("stopped; `streamlake replay resume` goes on, `streamlake replay abort` puts it back")
+            replay_id = self._plan.replay_id
+            again, back = f"`streamlake replay resume {replay_id}`", f"`streamlake replay abort {replay_id}`"
+            raise Interrupted(f"stopped; {again} goes on, {back} puts it back")
 
     def _now(self) -> str:
         return rfc3339(self._parts.clock.now())

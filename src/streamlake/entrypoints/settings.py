@@ -106,11 +106,10 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """The settings of this process. Raises `SettingsInvalid`, naming the variable and the rule, never the value of one
     that may be secret."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in os.environ:
         upper = name.upper()
-        if upper.startswith(PREFIX) and not upper.startswith(_FOR_TESTS) and upper.split("__")[0] not in known:
-            raise SettingsInvalid(f"{name}: there is no such setting; there are {', '.join(sorted(known))}")
+        if upper.startswith(PREFIX) and not upper.startswith(_FOR_TESTS):
+            _insist_on(name, *upper.removeprefix(PREFIX).partition("__"))
     try:
         return Settings()
     except ValidationError as invalid:
@@ -119,6 +118,19 @@ def load_settings() -> Settings:
             for error in invalid.errors(include_input=False, include_url=False)
         ]
         raise SettingsInvalid("; ".join(problems)) from None
+
+
+def _insist_on(name: str, first: str, nested: str, rest: str) -> None:
+    """Raises `SettingsInvalid`, naming those there are, for a variable that is not one: pydantic lets some pass."""
+    known = {PREFIX + field.upper(): field for field in Settings.model_fields}
+    group = known.get(PREFIX + first)
+    if group == "kafka" or (group is not None and not nested):
+        return
+    inner = None if group is None else Settings.model_fields[group].annotation
+    if isinstance(inner, type) and issubclass(inner, _Group):
+        known = {f"{PREFIX}{first}__{field.upper()}": field for field in inner.model_fields}
+    if f"{PREFIX}{first}{nested}{rest}" not in known:
+        raise SettingsInvalid(f"{name}: there is no such setting; there are {', '.join(sorted(known))}")
 
 
 def kafka_address(url: str) -> str:

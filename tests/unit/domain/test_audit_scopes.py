@@ -114,7 +114,7 @@ def test_where_nothing_is_committed_the_report_says_that_nothing_was_judged() ->
 
 
 def test_a_partition_that_is_not_there_is_an_error_and_no_verdict(world: AuditedWorld) -> None:
-    with pytest.raises(PartitionMissing, match=r"has 2 partitions.* partition 99"):
+    with pytest.raises(PartitionMissing, match="has 2 partitions, there is no partition 99"):
         world.audit(partition=99)
 
 

@@ -10,7 +10,7 @@ from tests.unit.domain.worlds import DATE, NEXT_DATE, T0
 from tests.unit.entrypoints.lake import BAD, DATASET, DLQ, RAW, STAMPS, Lake, places
 
 from streamlake.adapters.event_log.sqlite.admin import SqliteAdmin
-from streamlake.domain.errors import PositionLost, ReplayRefused
+from streamlake.domain.errors import PartitionMissing, PositionLost, ReplayRefused
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.replay_plans import REPLAYS, ReplayRequest, backfill_id
 from streamlake.domain.model.selections import Selection
@@ -244,7 +244,7 @@ def test_a_plan_says_how_much_there_is_and_what_has_landed(lake: Lake) -> None:
 
 
 def test_a_partition_that_is_not_there_is_refused(lake: Lake) -> None:
-    with pytest.raises(ReplayRefused, match="there is no partition 2"):
+    with pytest.raises(PartitionMissing, match="there is no partition 2"):
         lake.plan("r", Selection({2: (None, None)}))
 
 

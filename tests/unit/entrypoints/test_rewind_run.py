@@ -57,7 +57,7 @@ def run(lake: Lake, replay_id: str) -> RunRecord:
 
 def held(lake: Lake) -> str | None:
     """The rewind that has the group."""
-    state = lake.container.replay().rewind_of(DATASET)
+    state = RewindStates(lake.container.object_store()).find(DATASET)
     return state.replay_id if state is not None and state.held else None
 
 

@@ -376,7 +376,11 @@ class FilesystemObjectStore(ObjectStore, StoreAdmin):
     def _errors(self, what: str, *, needs_bucket: bool = True) -> Iterator[None]:
         try:
             if needs_bucket and not self._root.is_dir():
-                raise BucketMissing(f"the folder {self._root} does not exist")
+                if self._root.exists():
+                    raise OperatorFault(f"{self._root}: must be a folder, and is none")
+                raise BucketMissing(
+                    f"the folder {self._root} does not exist; `streamlake doctor --create-bucket` makes it"
+                )
             yield
         except (OSError, sqlite3.Error) as error:
             raise translated(error, what) from error

@@ -137,7 +137,9 @@ class GcsObjectStore(ObjectStore, StoreAdmin):
         except ObjectMissing as error:
             # GCS answers 404 for both; only a missing bucket cannot be listed.
             if not self.bucket_exists():
-                raise BucketMissing(f"gs://{self._bucket} does not exist") from error
+                raise BucketMissing(
+                    f"gs://{self._bucket} does not exist; `streamlake doctor --create-bucket` makes it"
+                ) from error
             raise
 
     def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:

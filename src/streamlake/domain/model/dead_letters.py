@@ -21,6 +21,19 @@ ATTEMPTS = OURS + "attempts"
 
 STAGE_API = "api"
 STAGE_CONSUMER = "consumer"
+ERROR_CLASSES = (
+    "malformed_json",
+    "contract_violation",
+    "too_large",
+    "null_value",
+    "no_timestamp",
+    "timestamp_out_of_range",
+    "unknown_schema_version",
+    "key_not_utf8",
+    "header_not_utf8",
+)
+"""What `error_class` says of a letter."""
+
 MAX_TRACE_BYTES = 8 * 1024
 MAX_DETAIL_BYTES = 8 * 1024
 MAX_REASON_BYTES = 1024

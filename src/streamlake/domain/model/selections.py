@@ -41,6 +41,8 @@ class Selection:
         if list(self.dates) != sorted(set(self.dates)):
             raise ValueError("dates: each once, ascending")
         for partition, (start, end) in self.offsets.items():
+            if partition < 0:
+                raise ValueError(f"partition: must be at least 0, is {partition}")
             if start is not None and end is not None and start >= end:
                 raise ValueError(f"offsets of partition {partition}: must be start < end, are {start}-{end}")
 
@@ -121,27 +123,28 @@ def parse_moment(text: str) -> int:
         raise ValueError(f"times: there is no such moment: {text!r}") from None
 
 
-def parse_dates(text: str) -> list[str]:
-    """`2026-11-20` or `2026-11-18..2026-11-20`, both ends in it. Raises ValueError."""
-    first, dots, last = text.partition("..")
-    start = _parse_date(first)
-    end = _parse_date(last) if dots else start
-    if end < start:
-        raise ValueError(f"dates: the first must not be after the last, are {text!r}")
-    return [(start + timedelta(days=n)).isoformat() for n in range((end - start).days + 1)]
-
-
-def _parse_date(text: str) -> date:
+def parse_date(text: str) -> date:
+    """`2026-11-20`. Raises ValueError."""
     try:
         if _DATE.fullmatch(text):
             return date.fromisoformat(text)
     except ValueError:
         pass
-    raise ValueError(f"dates: must be YYYY-MM-DD, or two of them with .. between, is {text!r}")
+    raise ValueError(f"dates: must be a day of the calendar as YYYY-MM-DD, is {text!r}")
+
+
+def parse_dates(text: str) -> list[str]:
+    """`2026-11-20` or `2026-11-18..2026-11-20`, both ends in it. Raises ValueError."""
+    first, dots, last = text.partition("..")
+    start = parse_date(first)
+    end = parse_date(last) if dots else start
+    if end < start:
+        raise ValueError(f"dates: the first must not be after the last, are {text!r}")
+    return [(start + timedelta(days=n)).isoformat() for n in range((end - start).days + 1)]
 
 
 def _day_of(text: str) -> tuple[int, int]:
-    day = (_parse_date(text) - EPOCH.date()).days
+    day = (parse_date(text) - EPOCH.date()).days
     return day * DAY_MS, (day + 1) * DAY_MS
 
 

@@ -10,11 +10,11 @@ Errors of every method unless it says otherwise: `LogUnavailable` (did not answe
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from streamlake.domain.errors import OperatorFault
+from streamlake.domain.errors import OperatorFault, PartitionMissing
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import AppendOutcome, OutgoingRecord, RecordBatch
 
@@ -148,6 +148,13 @@ class TopicInfo:
     topic_id: str
     partitions: int
     replication: int
+
+    def insist_on(self, partitions: Iterable[int]) -> None:
+        """Raises `PartitionMissing`, naming the first of these that the topic does not have."""
+        missing = next((number for number in partitions if not 0 <= number < self.partitions), None)
+        if missing is not None:
+            has = f"{self.partitions} partition{'' if self.partitions == 1 else 's'}"
+            raise PartitionMissing(f"{self.name}: has {has}, there is no partition {missing}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from streamlake.domain.errors import ObjectDamaged, ObjectMissing, PartitionMissing, ReplayRefused, TopicMissing, TopicRecreated
+from streamlake.domain.errors import ObjectDamaged, ObjectMissing, PartitionMissing, TopicMissing, TopicRecreated
 from streamlake.domain.model.audit_report import (
     REPORT_VERSION,
     AuditReport,
@@ -79,8 +79,8 @@ class Audit:
         self._parts = AuditParts(dataset, store, formats, admin, reader)
 
     def run(self, scope: Scope, at: str, progress: Progress = _untold) -> AuditReport:
-        """Look once. `at` is the time now (RFC 3339). Raises the errors of log and store, `PartitionMissing` where there
-        is nothing of the partition asked for, and `TopicRecreated` where that happened meanwhile."""
+        """Look once. `at` is the time now (RFC 3339). Raises the errors of log and store, `PartitionMissing` where
+        nothing is of the partition asked for, and `TopicRecreated` where that happened meanwhile."""
         return _Look(self._parts, scope, progress).report(at)
 
 
@@ -106,7 +106,8 @@ class _Look:
 
     def report(self, at: str) -> AuditReport:
         """All steps."""
-        plan = ReplayRecords(self._store).plan(self._scope.replay_id) if self._scope.replay_id else None
+        named = self._scope.replay_id
+        plan = ReplayRecords(self._store).plan_of(self._dataset, named) if named else None
         committed = self._look_at_log()
         gaps = list(self._accepted_gaps())
         tally = Tally(self._scope.date, committed)
@@ -171,8 +172,6 @@ class _Look:
         return DeepCheck(self._zone, self._formats, self._reader, sources, self._findings)
 
     def _replay(self, plan: ReplayPlan) -> JudgeReplay:
-        if plan.dataset != self._dataset:
-            raise ReplayRefused(f"replay {plan.replay_id}: is of dataset {plan.dataset}, not {self._dataset}")
         excused: dict[int, Offsets] = {}
         for run in ReplayRecords(self._store).runs(plan.replay_id):
             for partition, (start, end) in run.lost.items():
@@ -257,8 +256,8 @@ class _Look:
     def _insist_on_a_partition(self, judged: Sequence[object]) -> None:
         """A verdict over nothing would always be a good one."""
         if self._scope.partition is not None and self._topic is not None and not judged:
-            has = f"has {self._topic.partitions} partitions"
-            raise PartitionMissing(f"{self._raw}: {has}, there is nothing of partition {self._scope.partition}")
+            self._topic.insist_on([self._scope.partition])
+            raise PartitionMissing(f"replay {self._scope.replay_id}: has nothing of partition {self._scope.partition}")
 
     def _check_topic(self) -> None:
         """Ids never come back: if it is the same now, then all that was asked was asked of it."""

@@ -28,6 +28,7 @@ from streamlake.domain.ports.part_format import PartFormat
 from streamlake.domain.ports.quality_engine import QualityEngine, QualityTables
 from streamlake.domain.use_cases.audit_reports import AuditReports
 from streamlake.domain.use_cases.raw_zone import RawZone, ZonePart
+from streamlake.domain.use_cases.replay_records import ReplayRecords
 
 Progress = Callable[[int, int], None]
 """Told of rows read and rows in all, part by part."""
@@ -63,10 +64,13 @@ class Quality:
         """Check the live rows of an ISO date, or those of one replay, as they are listed now.
 
         Each row is judged by the rules of its own contract version; of older versions only those are told that have
-        rows. At most `samples` offenders per rule. Raises the store's errors, `UnknownDataset`, `PrefixDamaged`.
+        rows. At most `samples` offenders per rule. Raises the store's errors, `UnknownDataset`, `PrefixDamaged`, and
+        `ReplayRefused` where the dataset has no such replay.
         """
         versions = {contract.version: contract for contract in self._catalog.versions(dataset)}
         newest = self._catalog.newest(dataset).version
+        if replay_id is not None:
+            ReplayRecords(self._store).plan_of(dataset, replay_id)
         zone = RawZone(dataset, self._store, self._formats)
         parts = [part for part in zone.parts([date]) if part.info.replay_id == replay_id]
         tables = self._engine.tables(dataset, {name: _needed(contract) for name, contract in versions.items()})

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streamlake.domain.errors import ReplayRefused, TopicMissing
+from streamlake.domain.errors import TopicMissing
 from streamlake.domain.model.contracts import raw_topic
 from streamlake.domain.model.positions import Lane, Offsets, TopicPartition, Watermarks
 from streamlake.domain.model.replay_plans import PartitionPlan, ReplayPlan, ReplayRequest
@@ -38,8 +38,7 @@ class PlanReplays:
     ) -> list[ReplayPlan]:
         """A plan for each request of one dataset, with one look at log and raw zone for all of them.
 
-        Raises `TopicMissing`, `ReplayRefused` for a partition that the topic does not have, and the errors of log and
-        store.
+        Raises `TopicMissing`, `PartitionMissing`, and the errors of log and store.
         """
         topic = raw_topic(dataset)
         info = self._admin.topics([topic]).get(topic)
@@ -55,9 +54,7 @@ class PlanReplays:
 
     def _draft(self, request: ReplayRequest, info: TopicInfo, marks: Mapping[TopicPartition, Watermarks]) -> _Draft:
         selection = request.selection
-        missing = [number for number in selection.offsets if number >= info.partitions]
-        if missing:
-            raise ReplayRefused(f"{info.name}: has {info.partitions} partitions, there is no partition {missing[0]}")
+        info.insist_on(selection.offsets)
         chosen = sorted(selection.offsets) or range(info.partitions)
         firsts = self._first_offsets(selection, [TopicPartition(info.name, number) for number in chosen])
         draft = _Draft(request, info)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from streamlake.domain.errors import AlreadyExists, GenerationChanged, ObjectMissing, PositionLost, ReplayRefused
@@ -20,6 +21,9 @@ PLANNED = "planned"
 """What a replay without any attempt is."""
 
 RUN_VERSION = 1
+
+SILENT = timedelta(minutes=5)
+"""A running attempt says so every 10 s; but looking through a large raw zone, and a store that is away, take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,18 @@ class ReplaySummary:
 
     plan: ReplayPlan
     runs: tuple[RunRecord, ...]
+
+    def trouble(self, now: datetime) -> str | None:
+        """Why somebody has to see to it: it ended before it was complete, or its last attempt seems dead. None where
+        all is well, and where it was aborted."""
+        if self.state in (PLANNED, COMPLETE, ABORTED):
+            return None
+        last = self.runs[-1]
+        way = f"`streamlake replay resume {self.plan.replay_id}` goes on"
+        if last.state == RUNNING:
+            silent = now - datetime.fromisoformat(last.updated_at) > SILENT
+            return f"not heard of since {last.updated_at[:19]}Z; if it is dead, {way}" if silent else None
+        return f"{last.reason}{'' if way in last.reason else f'; {way}'}"
 
     @property
     def state(self) -> str:
@@ -132,6 +148,13 @@ class ReplayRecords:
         found = self.find(replay_id)
         if found is None:
             raise ReplayRefused(f"replay {replay_id}: there is no such replay")
+        return found
+
+    def plan_of(self, dataset: str, replay_id: str) -> ReplayPlan:
+        """The same, of this dataset. Raises `ReplayRefused` also where it is another's."""
+        found = self.plan(replay_id)
+        if found.dataset != dataset:
+            raise ReplayRefused(f"replay {replay_id}: is of dataset {found.dataset}, not {dataset}")
         return found
 
     def plans(self) -> Iterator[ReplayPlan]:

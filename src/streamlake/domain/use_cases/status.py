@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from streamlake.domain.errors import ObjectMissing, PositionLost
@@ -15,7 +16,7 @@ from streamlake.domain.ports.event_log import LogAdmin, TopicInfo
 from streamlake.domain.ports.object_store import ObjectStore
 from streamlake.domain.use_cases.audit_reports import AuditReports
 from streamlake.domain.use_cases.control import HALTED, Control
-from streamlake.domain.use_cases.replay_records import COMPLETE, FAILED, RUNNING, ReplayRecords
+from streamlake.domain.use_cases.replay_records import COMPLETE, RUNNING, ReplayRecords, ReplaySummary
 from streamlake.domain.use_cases.reports import DatedReports
 from streamlake.domain.use_cases.rewind import RELEASED
 from streamlake.domain.use_cases.start_positions import Gap, StartPositions
@@ -44,8 +45,9 @@ class Status:
         self._checks = checks
         self._replays = replays
 
-    def of(self, dataset: str) -> DatasetStatus:
+    def of(self, dataset: str, now: datetime) -> DatasetStatus:
         """How a dataset is now."""
+        replays = list(self._open_replays(dataset))
         raw, dlq = raw_topic(dataset), dlq_topic(dataset)
         topics = self._admin.topics([raw, dlq])
         topic = topics.get(raw)
@@ -60,10 +62,13 @@ class Status:
             partitions=partitions,
             audit=self._last_audit(dataset),
             quality=self._last_check(dataset),
-            replays=list(self._open_replays(dataset)),
+            replays=[_told(each) for each in replays],
             rewind=self._rewind(dataset),
         )
         found.attention.extend(_attention(found))
+        for each in replays:
+            if trouble := each.trouble(now):
+                found.attention.append(f"replay {each.plan.replay_id}: {each.state}: {trouble}")
         return found
 
     def _partitions(self, dataset: str, topic: TopicInfo) -> Iterator[PartitionStatus]:
@@ -97,15 +102,12 @@ class Status:
         last = self._checks.latest(dataset)
         return None if last is None else CheckStatus(last.name, last.verdict, last.checked_at, last.date)
 
-    def _open_replays(self, dataset: str) -> Iterator[ReplayStatus]:
+    def _open_replays(self, dataset: str) -> Iterator[ReplaySummary]:
         for plan in self._replays.plans():
-            if plan.dataset != dataset:
-                continue
-            summary = self._replays.summary(plan.replay_id)
-            if summary.state != COMPLETE:
-                run = summary.runs[-1] if summary.runs else None
-                updated, reason = (run.updated_at, run.reason) if run else (None, "")
-                yield ReplayStatus(plan.replay_id, plan.request.mode, summary.state, updated, reason)
+            if plan.dataset == dataset:
+                summary = self._replays.summary(plan.replay_id)
+                if summary.state != COMPLETE:
+                    yield summary
 
     def _rewind(self, dataset: str) -> str | None:
         try:
@@ -117,6 +119,12 @@ class Status:
         held = told.get("replay_id") if isinstance(told, Mapping) else "unreadable"
         released = isinstance(told, Mapping) and told.get("state") == RELEASED
         return None if held is None or released else str(held)
+
+
+def _told(replay: ReplaySummary) -> ReplayStatus:
+    run = replay.runs[-1] if replay.runs else None
+    updated, reason = (run.updated_at, run.reason) if run else (None, "")
+    return ReplayStatus(replay.plan.replay_id, replay.plan.request.mode, replay.state, updated, reason)
 
 
 def _stopped(
@@ -144,8 +152,5 @@ def _attention(found: DatasetStatus) -> Iterator[str]:
         yield f"the audit has findings: {found.audit.report}; one of the whole dataset says when they are mended"
     if found.quality is not None and found.quality.verdict == "failed":
         yield f"the last quality check failed: {found.quality.report}"
-    for replay in found.replays:
-        if replay.state == FAILED:
-            yield f"replay {replay.replay_id}: failed: {replay.reason}"
     if found.rewind is not None and not any(r.replay_id == found.rewind and r.state == RUNNING for r in found.replays):
         yield f"replay {found.rewind} holds the rewind of this dataset, and does not run"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -13,8 +12,9 @@ from rich.table import Column, Table
 from streamlake.domain.model.audit_report import AuditReport, Finding, PartitionAudit, ReplayAudit, Scope
 from streamlake.domain.model.times import rfc3339
 from streamlake.domain.use_cases.audit import Progress as Told
+from streamlake.entrypoints.cli.parameters import DATE, REPLAY_ID
 from streamlake.entrypoints.cli.progress import shown_on_terminals
-from streamlake.entrypoints.cli.screen import screen
+from streamlake.entrypoints.cli.screen import counted, screen
 from streamlake.entrypoints.cli.wiring import wired
 
 ALWAYS = ("visible", "landed", "lettered")
@@ -24,16 +24,18 @@ SHOWN = 50
 
 @click.command()
 @click.option("--dataset", required=True, help="The dataset.")
-@click.option("--date", "day", metavar="DATE", help="Judge only this ingestion date (YYYY-MM-DD).")
+@click.option("--date", type=DATE, help="Judge only this ingestion date (YYYY-MM-DD).")
 @click.option("--partition", type=click.IntRange(min=0), help="Judge only this partition.")
-@click.option("--replay", "replay_id", help="Judge only this replay: all it selected is there, and nothing else.")
+@click.option(
+    "--replay", "replay_id", type=REPLAY_ID, help="Judge only this replay: all it selected is there, and nothing else."
+)
 @click.option("--deep", is_flag=True, help="Read every body, and compare each row with its record in the log.")
 @click.option("--strict", is_flag=True, help="Exit 1 for accepted gaps and for what cannot be proved, too.")
 @click.option("--no-report", is_flag=True, help="Keep no report below ops/audit/.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON (docs/schemas/audit-report.v1.json).")
 def audit(
     dataset: str,
-    day: str | None,
+    date: str | None,
     partition: int | None,
     replay_id: str | None,
     deep: bool,
@@ -46,11 +48,11 @@ def audit(
     Safe beside running consumers: what is judged is what was committed when the audit began. What the log no longer
     holds, and so cannot be proved, is reported as unproven.
     """
-    if day is not None and replay_id is not None:
+    if date is not None and replay_id is not None:
         raise click.UsageError("--date and --replay: one of them")
     with wired(quiet=True) as container:
         container.catalog().newest(dataset)
-        scope = Scope(_iso_date(day), partition, replay_id, deep)
+        scope = Scope(date, partition, replay_id, deep)
         with _progress() as told:
             report = container.audit(dataset).run(scope, rfc3339(container.clock().now()), told)
         if as_json:
@@ -61,13 +63,6 @@ def audit(
             name = container.audit_reports(dataset).keep(report)
             click.echo(f"report: {name}", err=as_json)
     raise click.exceptions.Exit(report.exit_code(strict=strict))
-
-
-def _iso_date(day: str | None) -> str | None:
-    try:
-        return None if day is None else date.fromisoformat(day).isoformat()
-    except ValueError:
-        raise click.BadParameter(f"{day}: must be YYYY-MM-DD", param_hint="--date") from None
 
 
 @contextmanager
@@ -89,8 +84,9 @@ def _print(report: AuditReport) -> None:
     console = screen()
     zone = report.zone
     click.echo(
-        f"{report.dataset}: {zone.parts:,} parts in {zone.prefixes:,} prefixes, {zone.live_records:,} live and"
-        f" {zone.replay_records:,} replayed rows; judged is what was committed at {report.at}"
+        f"{report.dataset}: {counted(zone.parts, 'part')} in {counted(zone.prefixes, 'prefix')},"
+        f" {zone.live_records:,} live and {counted(zone.replay_records, 'replayed row')};"
+        f" judged is what was committed at {report.at}"
     )
     if report.partitions:
         console.print(_partitions(report.partitions))

@@ -20,7 +20,7 @@ from streamlake.domain.use_cases.dead_letters import (
     Progress,
     void_letters,
 )
-from streamlake.entrypoints.cli.dlq_options import letter_id, selected
+from streamlake.entrypoints.cli.dlq_options import insist_on_partitions, letter_id, selected
 from streamlake.entrypoints.cli.dlq_resolve import discard, redrive
 from streamlake.entrypoints.cli.letters_told import as_json, as_whole_json, in_full, one_line, resolution_as_json
 from streamlake.entrypoints.cli.progress import progress_bars
@@ -30,6 +30,17 @@ from streamlake.entrypoints.container import Container
 
 Kind = tuple[str, str, str]
 """(standing, stage, error class)"""
+
+
+of_standing = click.option(
+    "--standing",
+    "standings",
+    type=click.Choice([*STANDINGS, "all"]),
+    multiple=True,
+    default=[OPEN],
+    show_default=True,
+    help="What has become of it; may be repeated.",
+)
 
 
 @click.group()
@@ -44,7 +55,7 @@ dlq.add_command(discard)
 @dlq.command(name="list")
 @click.argument("dataset")
 @selected
-@click.option("--standing", "standings", multiple=True, type=click.Choice([*STANDINGS, "all"]), default=[OPEN])
+@of_standing
 @click.option("--limit", type=click.IntRange(min=0), help="List so many; the counts are of all.")
 @click.option("--summary", is_flag=True, help="Only the counts.")
 @click.option("--json", "as_lines", is_flag=True, help="Print as JSON, a letter a line; with --summary one object.")
@@ -108,7 +119,7 @@ def show(dataset: str, letter: str, as_object: bool) -> None:
 @dlq.command()
 @click.argument("dataset")
 @selected
-@click.option("--standing", "standings", multiple=True, type=click.Choice([*STANDINGS, "all"]), default=[OPEN])
+@of_standing
 @click.option("--json", is_flag=True, expose_value=False, help="It is JSON anyway.")
 def export(dataset: str, selection: LetterSelection, standings: tuple[str, ...]) -> None:
     """Print letters of DATASET whole, as newline-delimited JSON: every byte of key, value and headers is in it."""
@@ -122,6 +133,7 @@ def _letters(
     container: Container, dataset: str, selection: LetterSelection, bar: Callable[[str], Progress]
 ) -> Iterator[tuple[DeadLetter, str]]:
     letters = _dead_letters(container, dataset)
+    insist_on_partitions(container, dataset, selection)
     ledger = letters.ledger(bar("letters"))
     if ledger.strays:
         click.echo(f"{dlq_topic(dataset)}: {ledger.strays} records are neither letters nor resolutions", err=True)

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 import click
 
-from streamlake.domain.model.dead_letters import STAGE_API, STAGE_CONSUMER
+from streamlake.domain.model.contracts import raw_topic
+from streamlake.domain.model.dead_letters import ERROR_CLASSES, STAGE_API, STAGE_CONSUMER
 from streamlake.domain.model.letter_selection import LetterSelection, offset_ranges
 from streamlake.domain.model.letters import LetterId
 from streamlake.domain.model.times import epoch_ms
+from streamlake.entrypoints.container import Container
 
 _Given = TypeVar("_Given")
 _Read = TypeVar("_Read")
@@ -22,8 +24,16 @@ def selected(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the options that select letters, as one argument `selection`."""
 
     @click.option("--letter", "letters", multiple=True, help="This letter, by the id that list shows; may be repeated.")
-    @click.option("--error-class", "classes", multiple=True, help="Such as contract_violation; may be repeated.")
-    @click.option("--stage", "stages", multiple=True, type=click.Choice([STAGE_API, STAGE_CONSUMER]))
+    @click.option(
+        "--error-class", "classes", type=click.Choice(ERROR_CLASSES), multiple=True, help="Why; may be repeated."
+    )
+    @click.option(
+        "--stage",
+        "stages",
+        type=click.Choice([STAGE_API, STAGE_CONSUMER]),
+        multiple=True,
+        help="Where it failed: before the raw topic, or behind it; may be repeated.",
+    )
     @click.option("--schema-version", "versions", multiple=True, help="The record's own, such as v1; or none.")
     @click.option("--from", "since", help="Failed at or after this moment (RFC 3339, with zone).")
     @click.option("--to", "until", help="Failed before this moment (RFC 3339, with zone).")
@@ -51,9 +61,20 @@ def selected(command: Callable[..., None]) -> Callable[..., None]:
             until_ms=None if until is None else _moment("--to", until),
             source_offsets=_checked("--offsets", offset_ranges, ranges),
         )
+        first, last = selection.since_ms, selection.until_ms
+        if first is not None and last is not None and first >= last:
+            raise click.UsageError("--from and --to: the first must be before the last")
         command(*args, selection=selection, **others)
 
     return with_selection
+
+
+def insist_on_partitions(container: Container, dataset: str, selection: LetterSelection) -> None:
+    """Raises `PartitionMissing` where it selects by a partition that the raw topic does not have."""
+    topic = raw_topic(dataset)
+    info = container.admin().topics([topic]).get(topic)
+    if info is not None:
+        info.insist_on(selection.source_offsets)
 
 
 def letter_id(text: str) -> LetterId:

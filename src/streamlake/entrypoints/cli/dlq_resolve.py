@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import secrets
 import socket
@@ -15,8 +14,9 @@ from rich.table import Column, Table
 from streamlake.domain.errors import DataFault
 from streamlake.domain.model.letter_selection import LetterSelection
 from streamlake.domain.model.letters import DeadLetter
-from streamlake.entrypoints.cli.dlq_options import selected
+from streamlake.entrypoints.cli.dlq_options import insist_on_partitions, selected
 from streamlake.entrypoints.cli.letters_told import printable
+from streamlake.entrypoints.cli.parameters import caller
 from streamlake.entrypoints.cli.progress import progress_bars
 from streamlake.entrypoints.cli.screen import screen
 from streamlake.entrypoints.cli.wiring import wired
@@ -32,7 +32,13 @@ Told = Callable[[DeadLetter, DataFault | None], None]
 @selected
 @click.option("--dry-run", is_flag=True, help="Say of each letter what would happen, and write nothing.")
 @click.option("--rate", type=click.IntRange(min=1), help="At most so many letters a second.")
-@click.option("--max-attempts", type=click.IntRange(min=1), default=MAX_ATTEMPTS, show_default=True)
+@click.option(
+    "--max-attempts",
+    type=click.IntRange(min=1),
+    default=MAX_ATTEMPTS,
+    show_default=True,
+    help="Letters of records that were sent so often stay open.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON; a dry run first says a letter a line.")
 def redrive(
     dataset: str, selection: LetterSelection, dry_run: bool, rate: int | None, max_attempts: int, as_json: bool
@@ -50,7 +56,7 @@ def redrive(
         elif dry_run:
             click.echo(f"{letter.id}  {'passes' if fault is None else printable(str(fault))}")
 
-    with _run(dataset, told, show=not as_json) as run:
+    with _run(dataset, selection, told, show=not as_json) as run:
         if dry_run:
             outcome = run.dry_run(selection, max_attempts=max_attempts)
         else:
@@ -71,16 +77,17 @@ def discard(dataset: str, selection: LetterSelection, reason: str, everything: b
         raise click.UsageError("select letters, or say --all")
     if not reason.strip():
         raise click.BadParameter("--reason: must say something")
-    with _run(dataset, lambda _letter, _fault: None, show=not as_json) as run:
+    with _run(dataset, selection, lambda _letter, _fault: None, show=not as_json) as run:
         outcome = run.discard(selection, reason)
     _report("discarded", outcome, as_json)
 
 
 @contextmanager
-def _run(dataset: str, told: Told, *, show: bool) -> Iterator[Redriving]:
+def _run(dataset: str, selection: LetterSelection, told: Told, *, show: bool) -> Iterator[Redriving]:
     with wired(quiet=True) as container, progress_bars(show=show) as bar:
         container.catalog().newest(dataset)
-        by = f"{getpass.getuser()}@{socket.gethostname()}"
+        insist_on_partitions(container, dataset, selection)
+        by = f"{caller()}@{socket.gethostname()}"
         yield Redriving(container.redriving(dataset), secrets.token_hex(16), by, bar, told)
         container.writer().close(5)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -15,6 +14,8 @@ from streamlake.domain.model.positions import Position, TopicPartition, Watermar
 from streamlake.domain.model.times import epoch_ms, rfc3339
 from streamlake.domain.use_cases.control import HALTED, RUNNING, Decision
 from streamlake.domain.use_cases.start_positions import Gap
+from streamlake.entrypoints.cli.parameters import caller
+from streamlake.entrypoints.cli.screen import counted
 from streamlake.entrypoints.cli.wiring import wired
 from streamlake.entrypoints.consumer_process import insist_on_topics, run_consumers
 from streamlake.entrypoints.container import Container
@@ -61,7 +62,13 @@ def _insist_on_what_it_needs(container: Container, dataset: str) -> None:
 
 @click.command()
 @click.option("--dataset", required=True, help="The dataset.")
-@click.option("--partition", "numbers", type=int, multiple=True, help="A partition; may be repeated. Default: all.")
+@click.option(
+    "--partition",
+    "numbers",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="A partition; may be repeated. Default: all.",
+)
 @click.option("--accept-gap", is_flag=True, help="Record gaps as accepted, so that consumers go on behind them.")
 @click.option("--accept-dead-letters", is_flag=True, help="What the log holds now may all become dead letters.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -77,6 +84,7 @@ def resume(dataset: str, numbers: tuple[int, ...], accept_gap: bool, accept_dead
         info = container.admin().topics([topic]).get(topic)
         if info is None:
             raise TopicMissing(f"{topic}: does not exist")
+        info.insist_on(numbers)
         lanes = [TopicPartition(topic, number) for number in numbers or range(info.partitions)]
         marks = container.admin().watermarks(lanes)
         committed = container.admin().group_offsets(consumer_group(dataset), lanes)
@@ -85,7 +93,7 @@ def resume(dataset: str, numbers: tuple[int, ...], accept_gap: bool, accept_dead
         decided = [starts.decide(lane, info.topic_id, marks[lane], committed.get(lane)) for lane in lanes]
         gaps = [gap for gap in decided if isinstance(gap, Gap)]
         now = rfc3339(container.clock().now())
-        accepted = [starts.accept(gap, getpass.getuser(), now) for gap in gaps] if accept_gap else []
+        accepted = [starts.accept(gap, caller(), now) for gap in gaps] if accept_gap else []
         container.writer().close(5)
     if as_json:
         rows = [{"topic": g.topic, "partition": g.partition, "start": g.start, "end": g.end} for g in gaps]
@@ -93,7 +101,8 @@ def resume(dataset: str, numbers: tuple[int, ...], accept_gap: bool, accept_dead
     else:
         for gap in gaps:
             click.echo(str(gap))
-        click.echo(f"{len(resumed)} halted partitions resumed, {len(gaps)} gaps, {len(accepted)} accepted")
+        halts, left = counted(len(resumed), "halted partition"), counted(len(gaps), "gap")
+        click.echo(f"{halts} resumed, {left}, {len(accepted)} accepted")
     raise click.exceptions.Exit(1 if gaps and not accept_gap else 0)
 
 
@@ -114,7 +123,7 @@ def _close_breakers(
             below = marks[lane].high if accept_dead_letters else 0
             moment = container.clock().now()
             since = committed[lane].offset if lane in committed else 0
-            running = Decision(RUNNING, topic_id, decision.reason, getpass.getuser(), rfc3339(moment), below, since)
+            running = Decision(RUNNING, topic_id, decision.reason, caller(), rfc3339(moment), below, since)
             control.decide(dataset, number, running, epoch_ms(moment))
             resumed.append(number)
     return resumed

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
-from datetime import datetime
 
 import click
 from rich.table import Table
@@ -13,24 +11,26 @@ from rich.text import Text
 
 from streamlake.domain.model.quality_report import Outcome, QualityReport, QualityResult
 from streamlake.domain.model.quality_rules import plain
+from streamlake.entrypoints.cli.parameters import DATE, REPLAY_ID
 from streamlake.entrypoints.cli.progress import progress_bars
-from streamlake.entrypoints.cli.screen import screen
+from streamlake.entrypoints.cli.screen import counted, screen
 from streamlake.entrypoints.cli.wiring import wired
 
-_SOURCE = re.compile(r"live|replay:([A-Za-z0-9][A-Za-z0-9._-]{0,127})")
+_REPLAY = "replay:"
 _STYLES = {Outcome.PASSED: "green", Outcome.WARNED: "yellow", Outcome.UNCHECKED: "yellow", Outcome.FAILED: "bold red"}
 
 
-def _replay_id(_: click.Context, __: click.Parameter, value: str) -> str | None:
-    found = _SOURCE.fullmatch(value)
-    if found is None:
-        raise click.BadParameter("must be live or replay:ID")
-    return found[1]
+def _replay_id(context: click.Context, param: click.Parameter, value: str) -> str | None:
+    if value == "live":
+        return None
+    if not value.startswith(_REPLAY):
+        raise click.BadParameter(f"must be live or replay:ID, is {value!r}")
+    return REPLAY_ID.convert(value.removeprefix(_REPLAY), param, context)
 
 
 @click.command()
 @click.option("--dataset", required=True, help="The dataset.")
-@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The ingestion date.")
+@click.option("--date", type=DATE, required=True, help="The ingestion date (YYYY-MM-DD).")
 @click.option(
     "--source", "replay_id", default="live", callback=_replay_id, show_default=True, help="live, or replay:ID."
 )
@@ -40,7 +40,7 @@ def _replay_id(_: click.Context, __: click.Parameter, value: str) -> str | None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON (docs/schemas/quality-report.v1.json).")
 def quality(
     dataset: str,
-    day: datetime,
+    date: str,
     replay_id: str | None,
     samples: int,
     allow_unchecked: bool,
@@ -51,7 +51,6 @@ def quality(
 
     Exit 1 where a rule is broken or could not be checked; a rule whose severity is info or warning only warns.
     """
-    date = day.date().isoformat()
     with wired(quiet=True) as container:
         use_case, now = container.quality(), container.clock().now()
         with progress_bars() as bar:
@@ -84,7 +83,8 @@ def _print(report: QualityReport) -> None:
     counts = ", ".join(f"{report.count(outcome)} {outcome}" for outcome in Outcome)
     rows = sum(report.rows.values())
     console.print(
-        f"{report.dataset} {report.date} {report.source}: {report.verdict} ({rows:,} rows in {report.parts} parts; "
+        f"{report.dataset} {report.date} {report.source}: {report.verdict}"
+        f" ({counted(rows, 'row')} in {counted(report.parts, 'part')}; "
         f"{counts})",
         highlight=False,
         soft_wrap=True,

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from streamlake.domain.model.replay_plans import (
-    BOUNDED,
-    REWIND,
-    ReplayPlan,
-    ReplayRequest,
-    backfill_id,
-    check_replay_id,
-)
+from streamlake.domain.model.replay_plans import BOUNDED, REWIND, ReplayPlan, ReplayRequest, backfill_id
 from streamlake.domain.model.selections import OffsetRange, Selection, parse_dates, parse_moment, parse_offsets
 from streamlake.domain.use_cases.replay_records import COMPLETE, FAILED, RunRecord
+from streamlake.entrypoints.cli.parameters import DATES, REPLAY_ID, caller
 from streamlake.entrypoints.cli.replay_progress import ReplayBar
 from streamlake.entrypoints.cli.replay_tables import print_list, print_plans, print_status
 from streamlake.entrypoints.cli.wiring import wired
@@ -41,15 +34,21 @@ def replay() -> None:
 def selecting(command: Command) -> Command:
     """The options that say what to replay."""
     for option in (
-        click.option("--id", "replay_id", help="The replay's id ([a-z0-9-]). Default: made for you."),
-        click.option("--all", "everything", is_flag=True, help="All that the topic still has."),
-        click.option("--date", "dates", multiple=True, help="An ingestion date, or A..B; may be repeated."),
+        click.option("--id", "replay_id", type=REPLAY_ID, help="The replay's id ([a-z0-9-]). Default: made for you."),
+        click.option(
+            "--all", "everything", is_flag=True, help="All that the topic still has; nothing narrows it down."
+        ),
+        click.option("--date", "dates", type=DATES, multiple=True, help="An ingestion date, or A..B; may be repeated."),
         click.option("--to", help="Records before this moment (RFC 3339 with zone)."),
         click.option("--from", "since", help="Records from this moment on (RFC 3339 with zone)."),
         click.option(
-            "--partition", "partitions", type=int, multiple=True, help="Only this partition; may be repeated."
+            "--partition",
+            "partitions",
+            type=click.IntRange(min=0),
+            multiple=True,
+            help="This partition, whole; may be repeated.",
         ),
-        click.option("--offsets", multiple=True, help="PARTITION:START-END, END not in it; may be repeated."),
+        click.option("--offsets", multiple=True, help="PARTITION:START-END, END not in it; one for each partition."),
         click.option("--dataset", required=True, help="The dataset."),
     ):
         command = option(command)
@@ -62,8 +61,12 @@ def running(command: Command) -> Command:
         click.option("--json", "as_json", is_flag=True, help="Print as JSON."),
         click.option("--accept-dead-letters", is_flag=True, help="Do not abort where many become dead letters."),
         click.option("--accept-gap", is_flag=True, help="Replay what is left where retention has taken a part."),
-        click.option("--max-live-lag", type=click.IntRange(1), help="Read on only while live landing keeps up so far."),
-        click.option("--rate", type=click.FloatRange(1), help="At most so many records a second."),
+        click.option(
+            "--max-live-lag",
+            type=click.IntRange(1),
+            help="Read on only while live landing is at most so many records behind. Not for a rewind.",
+        ),
+        click.option("--rate", type=click.FloatRange(1), help="At most so many records a second. Not for a rewind."),
     ):
         command = option(command)
     return command
@@ -78,7 +81,7 @@ def plan(dataset: str, accept_gap: bool, as_json: bool, **chosen: Any) -> None:
     with wired(quiet=True) as container:
         container.catalog().newest(dataset)
         request = _request(dataset, **chosen)
-        plans = container.replay().plan(dataset, [request], by=getpass.getuser(), accept_gap=accept_gap)
+        plans = container.replay().plan(dataset, [request], by=caller(), accept_gap=accept_gap)
     print_plans(plans, as_json)
     raise click.exceptions.Exit(1 if _refused(plans) else 0)
 
@@ -93,29 +96,31 @@ def run(dataset: str, as_json: bool, rewind: bool, dry_run: bool, accept_gap: bo
 
     The same id again carries out the stored plan, and adds only what is missing. Exit 1 where it is not complete.
     """
+    _insist_on_a_pace_of_its_own(rewind, chosen)
     ways = {name: chosen.pop(name) for name in ("rate", "max_live_lag", "accept_dead_letters")}
     mode = REWIND if rewind else BOUNDED
     _run_requests([_request(dataset, mode=mode, **chosen)], as_json, dry_run, accept_gap, **ways)
 
 
 @replay.command()
-@click.argument("replay_id")
+@click.argument("replay_id", type=REPLAY_ID)
 @running
 def resume(replay_id: str, as_json: bool, accept_gap: bool, **ways: Any) -> None:
     """Go on with the replay REPLAY_ID by its stored plan, whatever became of it before."""
     with wired(quiet=True) as container:
-        stored = container.replay().summary(_checked(replay_id)).plan
+        stored = container.replay().summary(replay_id).plan
+        _insist_on_a_pace_of_its_own(stored.request.mode == REWIND, ways)
         outcomes = _carry_out(container, [stored], as_json, accept_gap, **ways)
     _finish([stored], outcomes, as_json)
 
 
 @replay.command()
-@click.argument("replay_id")
+@click.argument("replay_id", type=REPLAY_ID)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def abort(replay_id: str, as_json: bool) -> None:
     """End the rewind REPLAY_ID: its group goes on live where it was, and what has landed stays."""
     with wired(quiet=True) as container, _stopped_by_signals() as stop, ReplayBar(replay_id, show=not as_json) as bar:
-        outcome = container.replay().abort(_checked(replay_id), by=getpass.getuser(), say=bar.say, stop=stop)
+        outcome = container.replay().abort(replay_id, by=caller(), say=bar.say, stop=stop)
         container.writer().close(5)
     if as_json:
         click.echo(json.dumps(outcome.to_json()))
@@ -125,16 +130,16 @@ def abort(replay_id: str, as_json: bool) -> None:
 
 
 @replay.command()
-@click.argument("replay_id")
+@click.argument("replay_id", type=REPLAY_ID)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def status(replay_id: str, as_json: bool) -> None:
     """Show the replay REPLAY_ID: its plan, and every attempt to carry it out."""
     with wired(quiet=True) as container:
-        found = container.replay().summary(_checked(replay_id))
+        found, now = container.replay().summary(replay_id), container.clock().now()
     if as_json:
         click.echo(json.dumps(found.to_json()))
         return
-    print_status(found)
+    print_status(found, now)
 
 
 @replay.command(name="list")
@@ -143,6 +148,8 @@ def status(replay_id: str, as_json: bool) -> None:
 def list_replays(dataset: str | None, as_json: bool) -> None:
     """List every replay: who, when, what, and what became of it."""
     with wired(quiet=True) as container:
+        if dataset is not None:
+            container.catalog().newest(dataset)
         found = [each for each in container.replay().summaries() if dataset in (None, each.plan.dataset)]
     if as_json:
         click.echo(json.dumps([each.to_json() for each in found]))
@@ -152,7 +159,7 @@ def list_replays(dataset: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.option("--dataset", required=True, help="The dataset.")
-@click.option("--dates", required=True, help="A date (YYYY-MM-DD), or A..B with both ends in it.")
+@click.option("--dates", type=DATES, required=True, help="A date (YYYY-MM-DD), or A..B with both ends in it.")
 @click.option("--label", default="backfill", show_default=True, help="Another one makes another set of replays.")
 @running
 @click.option("--dry-run", is_flag=True, help="Show the plans and stop.")
@@ -175,7 +182,7 @@ def _run_requests(
     dataset = requests[0].dataset
     with wired(quiet=True) as container:
         container.catalog().newest(dataset)
-        plans = container.replay().plan(dataset, requests, by=getpass.getuser(), accept_gap=accept_gap)
+        plans = container.replay().plan(dataset, requests, by=caller(), accept_gap=accept_gap)
         if not as_json or dry_run or _refused(plans):
             print_plans(plans, as_json)
         if dry_run or _refused(plans):
@@ -201,7 +208,7 @@ def _carry_out(
             with ReplayBar(each.replay_id, show=not as_json) as bar:
                 outcome = container.replay().run(
                     each.replay_id,
-                    by=getpass.getuser(),
+                    by=caller(),
                     tell=bar.update,
                     say=bar.say,
                     pace=Pace(rate, max_live_lag),
@@ -209,6 +216,7 @@ def _carry_out(
                     accept_dead_letters=accept_dead_letters,
                     stop=stop,
                 )
+                bar.end(complete=outcome.state == COMPLETE)
             outcomes.append(outcome)
             if stop.is_set():
                 break
@@ -260,6 +268,8 @@ def _request(
 ) -> ReplayRequest:
     if not (offsets or partitions or since or to or dates or everything):
         raise click.UsageError("say what to replay: --offsets, --partition, --from, --to, --date, or --all")
+    if everything and (offsets or partitions or since or to or dates):
+        raise click.UsageError("--all: is everything; without it the other options say what to replay")
     with _usage():
         ranges: dict[int, OffsetRange] = {}
         for partition, ends in [*map(parse_offsets, offsets), *((number, (None, None)) for number in partitions)]:
@@ -275,9 +285,9 @@ def _request(
         return ReplayRequest(replay_id or f"replay-{secrets.token_hex(4)}", dataset, selection, mode)
 
 
-def _checked(replay_id: str) -> str:
-    with _usage():
-        return check_replay_id(replay_id)
+def _insist_on_a_pace_of_its_own(rewind: bool, ways: Mapping[str, Any]) -> None:
+    if rewind and (ways["rate"] is not None or ways["max_live_lag"] is not None):
+        raise click.UsageError("--rate and --max-live-lag: not for a rewind; its consumers land as fast as they can")
 
 
 @contextmanager

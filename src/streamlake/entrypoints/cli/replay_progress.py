@@ -36,6 +36,12 @@ class ReplayBar:
         """Show a line of text."""
         self._progress.update(self._task, told=text)
 
+    def end(self, *, complete: bool) -> None:
+        """Show that it is over: a rewind reads nothing here, and a repeat may have nothing to read."""
+        if complete:
+            whole = self._progress.tasks[0].total or 1
+            self._progress.update(self._task, completed=whole, total=whole)
+
     def update(self, now: ReplayProgress) -> None:
         """Show this."""
         elapsed = self._progress.tasks[0].elapsed or 0

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 
 import click
 from rich.table import Column, Table
 
 from streamlake.domain.model.replay_plans import ReplayPlan
 from streamlake.domain.use_cases.replay_records import ReplaySummary, lost_in_words
-from streamlake.entrypoints.cli.screen import screen
+from streamlake.entrypoints.cli.screen import counted, screen
 
 
 def print_plans(plans: Sequence[ReplayPlan], as_json: bool) -> None:
@@ -29,14 +30,14 @@ def print_plans(plans: Sequence[ReplayPlan], as_json: bool) -> None:
             numbers = (part.start, part.until, part.records, part.landed_live)
             table.add_row(str(part.partition), *(f"{number:,}" for number in numbers), lost, f"{part.bytes:,}")
         screen().print(table)
-        click.echo(f"{each.records:,} records at most, about {each.parts:,} parts")
+        click.echo(f"{counted(each.records, 'record')} at most, about {counted(each.parts, 'part')}")
         if each.lost:
             click.echo(lost_in_words(each))
 
 
-def print_status(found: ReplaySummary) -> None:
+def print_status(found: ReplaySummary, now: datetime) -> None:
     """One replay: its plan, and every attempt."""
-    click.echo(f"{found.plan.replay_id}: {found.state}")
+    click.echo(f"{found.plan.replay_id}: {found.state}{f', {found.trouble(now)}' if found.trouble(now) else ''}")
     print_plans([found.plan], as_json=False)
     table = _table("attempt", "state", "by", "started", "last heard of", "selected", "landed", "lettered", "why")
     for each in found.runs:

@@ -1,4 +1,4 @@
-"""Where tables are printed."""
+"""Where tables are printed, and how numbers of things are told."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import sys
 from rich.console import Console
 
 PIPE_COLUMNS = 200
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 part`, `1,000 parts`, `2 prefixes`."""
+    plural = "" if number == 1 else "es" if thing.endswith("x") else "s"
+    return f"{number:,} {thing}{plural}"
 
 
 def screen() -> Console:

@@ -23,8 +23,8 @@ def status(datasets: tuple[str, ...], as_json: bool) -> None:
         names = list(dict.fromkeys(datasets)) or list(catalog.datasets())
         for name in names:
             catalog.newest(name)
-        at = rfc3339(container.clock().now())
-        report = StatusReport(STATUS_VERSION, at, [use_case.of(name) for name in names])
+        now = container.clock().now()
+        report = StatusReport(STATUS_VERSION, rfc3339(now), [use_case.of(name, now) for name in names])
         container.writer().close(0)
     if as_json:
         click.echo(report.to_json())

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import click
 
 from streamlake.domain.model.day_summary import SUMMARY_VERSION, DaySummary
 from streamlake.domain.model.times import rfc3339
+from streamlake.entrypoints.cli.parameters import DATE
 from streamlake.entrypoints.cli.progress import progress_bars
 from streamlake.entrypoints.cli.wiring import wired
 
 
 @click.command()
-@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The ingestion date.")
+@click.option("--date", type=DATE, required=True, help="The ingestion date (YYYY-MM-DD).")
 @click.option("--dataset", "datasets", multiple=True, help="A dataset; may be repeated. Default: all.")
 @click.option("--no-report", is_flag=True, help="Keep no object under ops/summary/.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON (docs/schemas/summary.v1.json).")
-def summary(day: datetime, datasets: tuple[str, ...], no_report: bool, as_json: bool) -> None:
+def summary(date: str, datasets: tuple[str, ...], no_report: bool, as_json: bool) -> None:
     """Sum up a date as Markdown: accepted, landed, dead-lettered, replayed, lag, audit and quality verdicts."""
-    date = day.date().isoformat()
     with wired(quiet=True) as container:
         catalog, use_case = container.catalog(), container.summarize()
         names = list(dict.fromkeys(datasets)) or list(catalog.datasets())

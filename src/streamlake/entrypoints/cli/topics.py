@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.use_cases.provision_topics import TopicPlan
-from streamlake.entrypoints.cli.screen import screen
+from streamlake.entrypoints.cli.screen import counted, screen
 from streamlake.entrypoints.cli.wiring import wired
 
 
@@ -33,7 +33,7 @@ def provision(dry_run: bool, allow_repartition: bool, as_json: bool) -> None:
             raise click.exceptions.Exit(1 if changes else 0)
         use_case.apply(plans)
         if not as_json:
-            click.echo(f"{changes} topics changed, {len(plans) - changes} as they should be")
+            click.echo(f"{counted(changes, 'topic')} changed, {len(plans) - changes} as they should be")
 
 
 @topics.command(name="list")
@@ -65,10 +65,12 @@ def _what(plan: TopicPlan) -> list[str]:
     told = []
     if plan.create:
         settings = ", ".join(f"{name}={value}" for name, value in sorted(plan.spec.config.items()))
-        told.append(f"create: {plan.spec.partitions} partitions, replication {plan.spec.replication}, {settings}")
+        told.append(
+            f"create: {counted(plan.spec.partitions, 'partition')}, replication {plan.spec.replication}, {settings}"
+        )
     told += [f"set {name}={value}" for name, value in plan.configure.items()]
     if plan.add_partitions is not None:
-        told.append(f"grow to {plan.add_partitions} partitions")
+        told.append(f"grow to {counted(plan.add_partitions, 'partition')}")
     return told + [f"left alone: {reason}" for reason in plan.refused]
 
 
