@@ -19,7 +19,9 @@ from tests.contracts.part_format import rows_of
 from tests.services.gcs import GcsService
 
 from streamlake.domain.model.positions import Lane, Offsets
-from streamlake.domain.model.times import DAY_MS, epoch_ms, iso_date
+from streamlake.domain.model.replay_plans import ReplayPlan, ReplayRequest
+from streamlake.domain.model.selections import Selection
+from streamlake.domain.model.times import DAY_MS, epoch_ms, iso_date, rfc3339
 from streamlake.entrypoints.cli import cli
 from streamlake.entrypoints.container import Container
 from streamlake.entrypoints.settings import load_settings
@@ -136,6 +138,13 @@ class Lake:
         claims = {Lane("topic-id", 3): Offsets([(start, start + len(payloads))])}
         self.container.part_logs("orders").of(TODAY).land([rows], claims, lambda _: None, replay_id)
 
+    def plan(self, replay_id: str) -> None:
+        """A stored plan, whatever it is of."""
+        plan = ReplayPlan(
+            ReplayRequest(replay_id, "orders", Selection()), "topic-id", (), 0, False, "test", rfc3339(NOW)
+        )
+        self.container.replay().store(plan)
+
     def run(self, *arguments: str) -> Result:
         """One command."""
         return CliRunner().invoke(cli, arguments, standalone_mode=False)
@@ -207,6 +216,7 @@ def test_each_rule_tells_what_it_expected_what_it_found_and_where(lake: Lake) ->
 def test_a_replay_is_checked_by_itself(lake: Lake) -> None:
     lake.land(ORDERS)
     lake.land([order(1), order(1), order(2)], replay_id="again")
+    lake.plan("again")
     _, report = lake.quality("--source", "replay:again")
     assert (report["source"], report["rows"]) == ("replay:again", {"v1": 3})
     assert places(by_rule(report)["order_id: duplicateValues"]) == [("part-0002", 0), ("part-0002", 1)]
@@ -338,7 +348,7 @@ def test_the_table_tells_the_same(folder_lake: Lake) -> None:
     folder_lake.land(ORDERS)
     ended = folder_lake.run("quality", "--dataset", "orders", "--date", TODAY)
     assert ended.return_value == 1
-    assert f"orders {TODAY} live: failed (8 rows in 1 parts;" in ended.stdout
+    assert f"orders {TODAY} live: failed (8 rows in 1 part;" in ended.stdout
     assert "order_id: duplicateValues: such as 3:3 (part-0001.json), 3:7 (part-0001.json)" in ended.stdout
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from tests.contracts.part_format import rows_of
 from streamlake.domain.model.contracts import consumer_group, raw_topic
 from streamlake.domain.model.positions import Lane, Offsets, Position, TopicPartition
 from streamlake.domain.model.records import Appended, OutgoingRecord
+from streamlake.domain.model.replay_plans import ReplayRequest
+from streamlake.domain.model.selections import Selection
 from streamlake.domain.model.snapshots import commit_metadata
 from streamlake.domain.model.times import DAY_MS, epoch_ms, iso_date, rfc3339
 from streamlake.domain.ports.event_log import LogAdmin
 from streamlake.domain.use_cases.control import HALTED, Decision
+from streamlake.domain.use_cases.replay_records import ABORTED, INTERRUPTED, RUNNING
 from streamlake.entrypoints.cli import cli
 from streamlake.entrypoints.container import Container
 from streamlake.entrypoints.settings import load_settings
@@ -197,6 +200,27 @@ def test_the_finding_of_a_narrower_audit_stays_until_a_whole_one_is_clean(lossy:
     assert (lossy.status()[0], lossy.summary(TODAY)["audit"]["verdict"]) == (1, "clean")
     lossy.run("audit", "--dataset", "orders")
     assert lossy.status()[0] == 0
+
+
+def test_replays_that_were_interrupted_or_fell_silent_need_somebody(site: Site) -> None:
+    site.append(NOW_MS)
+    site.land(TODAY, 0, 1)
+    site.commit(1)
+    replays, records = site.container.replay(), site.container.replay_records()
+    for replay_id, ago, state in (
+        ("alive", timedelta(minutes=1), RUNNING),
+        ("killed", timedelta(minutes=6), RUNNING),
+        ("stopped", timedelta(minutes=1), INTERRUPTED),
+        ("given-up", timedelta(minutes=6), ABORTED),
+    ):
+        [plan] = replays.plan("orders", [ReplayRequest(replay_id, "orders", Selection())], by="test")
+        replays.store(plan)
+        heard = rfc3339(datetime.now(UTC) - ago)
+        records.begin(replay_id, "test", heard).update(heard, state=state)
+    code, found = site.status()
+    assert (code, [each.partition(": ")[0] for each in found["attention"]]) == (1, ["replay killed", "replay stopped"])
+    assert all("streamlake replay resume" in each for each in found["attention"])
+    assert "running, not heard of since" in site.run("replay", "status", "killed").stdout
 
 
 def test_looking_creates_nothing(site: Site) -> None:

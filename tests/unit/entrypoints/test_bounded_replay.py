@@ -90,9 +90,13 @@ def test_what_an_attempt_has_left_the_next_one_adds(lake: Lake) -> None:
             stop.set()
 
     slow = Pace(records_per_s=100)
-    lake.container.replay().run("r", by="test", tell=stop_at_the_first_part, pace=slow, stop=stop)
+    stopped = lake.container.replay().run("r", by="test", tell=stop_at_the_first_part, pace=slow, stop=stop)
     before = set(lake.rows("r"))
     assert len(before) > 0
+    assert (stopped.state, stopped.counts.landed, stopped.counts.lettered) == (
+        INTERRUPTED, len(before), len(lake.letters("r")),
+    )  # fmt: skip
+    assert lake.container.replay().summary("r").runs[-1] == stopped
     outcome = run(lake, "r")
     assert outcome.counts == Counts(400, 398, 2)
     assert lake.rows("r") == places((0, [n for n in range(400) if n not in (20, 380)]))
@@ -324,3 +328,19 @@ def test_an_empty_selection_is_complete_at_once(lake: Lake) -> None:
     lake.put(0, STAMPS[:5])
     lake.stored("r", Selection(since_ms=T0 + DAY_MS))
     assert run(lake, "r").counts == Counts(0, 0, 0)
+
+
+def test_an_attempt_that_fails_records_what_has_landed(durable: Lake) -> None:
+    """The topic goes away after an attempt that was stopped: the next one fails, and what has landed by then counts."""
+    durable.put(0, STAMPS[:400])
+    durable.stored("r")
+    stop = threading.Event()
+    durable.container.replay().run(
+        "r", by="test", tell=lambda now: stop.set() if now.landed else None, pace=Pace(records_per_s=100), stop=stop
+    )
+    there = len(durable.rows("r"))
+    assert there > 0
+    assert isinstance(durable.admin, SqliteAdmin)
+    durable.admin.delete_topic(RAW)
+    outcome = run(durable, "r")
+    assert (outcome.state, outcome.counts.landed) == (FAILED, there)

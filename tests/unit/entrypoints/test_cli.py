@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from streamlake.entrypoints.cli.parameters import caller
+
 ROOT = Path(__file__).parents[3]
 ORDER = b'{"order_id":"o-1","customer_id":"c","amount":1,"event_time":"2026-01-01T00:00:00Z"}\n'
 
@@ -18,6 +20,7 @@ class Shell:
     """Commands on the embedded default, in a folder of their own."""
 
     def __init__(self, folder: Path) -> None:
+        self.lake = folder / "lake"
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("STREAMLAKE_")},
             "STREAMLAKE_EVENT_LOG": f"sqlite://{folder}/log.sqlite",
@@ -70,7 +73,19 @@ def test_produce_says_what_became_of_each_line(shell: Shell) -> None:
         (["topics", "list"], {"STREAMLAKE_EVENT_LOG": "carrier-pigeon:"}, b"STREAMLAKE_EVENT_LOG"),
         (["topics", "list"], {"STREAMLAKE_LANDING__MAX_AGE_S": "soon"}, b"STREAMLAKE_LANDING__MAX_AGE_S"),
         (["topics", "list"], {"STREAMLAKE_LANDNIG__MAX_AGE_S": "1"}, b"STREAMLAKE_LANDNIG__MAX_AGE_S"),
+        (["topics", "list"], {"STREAMLAKE_LANDING__FOO": "1"}, b"there are STREAMLAKE_LANDING__BREAKER_DISPOSITIONS, "),
+        (
+            ["topics", "list"],
+            {"STREAMLAKE_EVENT_LOG__FOO": "1"},
+            b"STREAMLAKE_EVENT_LOG__FOO: there is no such setting",
+        ),
         (["topics", "provision"], {"STREAMLAKE_CONTRACTS": "/nowhere"}, b"/nowhere"),
+        (["raw-zone", "ls", "orders"], {}, b"doctor --create-bucket"),
+        (["raw-zone", "ls", "orders"], {"STREAMLAKE_OBJECT_STORE": "file:/etc/passwd"}, b"must be a folder"),
+        (["raw-zone", "ls", "nope"], {}, b"nope: no such dataset"),
+        (["raw-zone", "cat", "nope"], {}, b"nope: no such dataset"),
+        (["raw-zone", "find", "nope", "x"], {}, b"nope: no such dataset"),
+        (["raw-zone", "rebuild-metadata", "nope"], {}, b"nope: no such dataset"),
     ],
 )
 def test_what_cannot_work_exits_3_with_one_line_that_names_it(
@@ -95,9 +110,39 @@ def test_wrong_usage_exits_2(shell: Shell) -> None:
     assert shell.run("demo", "--events", "0").returncode == 2, "nothing sent proves nothing"
 
 
-def test_find_exits_1_where_there_is_nothing(shell: Shell) -> None:
+@pytest.mark.parametrize("command", [["ls"], ["cat"], ["rebuild-metadata"]])
+def test_a_date_that_is_none_is_wrong_usage(shell: Shell, command: list[str]) -> None:
+    done = shell.run("raw-zone", *command, "orders", "--date", "2026-13-45")
+    assert (done.returncode, b"2026-13-45" in done.stderr) == (2, True)
+
+
+def test_what_is_asked_for_and_not_there_is_named(shell: Shell) -> None:
     shell.run("doctor", "--create-bucket")
-    assert shell.run("raw-zone", "find", "orders", "00000000-0000-0000-0000-000000000000").returncode == 1
+    shell.run("topics", "provision")
+    today = "2026-11-21"
+    for arguments, says in (
+        (["raw-zone", "cat", "orders", "--replay", "nope"], b"nope: there is no such replay"),
+        (["quality", "--dataset", "orders", "--date", today, "--source", "replay:nope"], b"there is no such replay"),
+        (["audit", "--dataset", "orders", "--partition", "99"], b"has 6 partitions, there is no partition 99"),
+        (["dlq", "list", "orders", "--offsets", "99:0-2"], b"has 6 partitions, there is no partition 99"),
+        (["resume", "--dataset", "orders", "--partition", "99"], b"has 6 partitions, there is no partition 99"),
+    ):
+        done = shell.run(*arguments)
+        assert (done.returncode, says in done.stderr) == (3, True), done.stderr
+    assert not list(shell.lake.glob("ops/**/*.json"))
+
+
+def test_who_has_only_a_number_is_called_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2_000_000_001)
+    assert caller() == "uid 2000000001"
+
+
+def test_find_exits_1_and_says_so_where_there_is_nothing(shell: Shell) -> None:
+    shell.run("doctor", "--create-bucket")
+    done = shell.run("raw-zone", "find", "orders", "00000000-0000-0000-0000-000000000000")
+    assert (done.returncode, b"orders has no such envelope" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from tests.unit.entrypoints.test_cli import ORDER, ROOT, Shell
 
+from streamlake.domain.model.dead_letters import ERROR_CLASSES
 from streamlake.entrypoints.cli import cli
 
 NASTY = b'{"order_id":"\x1b[31m\xc2\x9b0m'
@@ -124,3 +126,22 @@ def test_what_cannot_be_meant_is_wrong_usage(arguments: list[str], told: str) ->
     ran = CliRunner().invoke(cli, ["dlq", *arguments])
     assert ran.exit_code == 2
     assert told in ran.output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--error-class", "nonsense"),
+        ("--from", "2026-11-22T00:00:00Z", "--to", "2026-11-21T00:00:00Z"),
+    ],
+)
+def test_what_no_letter_can_be_is_wrong_usage(options: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(cli, ["dlq", "list", "orders", *options]).exit_code == 2
+
+
+def test_every_rule_that_makes_a_letter_can_be_asked_for() -> None:
+    """Rules are named where they are raised: by the consumer's judgement, and by the envelope."""
+    folder = ROOT / "src/streamlake/domain"
+    source = "".join((folder / name).read_text() for name in ("use_cases/judge_records.py", "model/envelope.py"))
+    rules = set(re.findall(r'RecordRefused\(\s*"(\w+)"', source)) - {"unusual"}  # is caught where it is raised
+    assert rules == set(ERROR_CLASSES) - {"malformed_json", "contract_violation", "too_large"}

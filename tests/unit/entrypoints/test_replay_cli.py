@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from tests.unit.entrypoints.test_cli import ORDER, Shell
+
+from streamlake.entrypoints.cli.replay_progress import ReplayBar
+from streamlake.entrypoints.replay_flow import ReplayProgress
 
 
 @pytest.fixture
@@ -61,6 +66,13 @@ def test_a_backfill_of_a_date_is_the_same_replay_every_time(shell: Shell) -> Non
         (("--from", "2026-11-21T10:00:00"), "with a zone"),
         (("--date", "2026-11-21", "--to", "2026-11-21T10:00:00Z"), "not by both"),
         (("--all", "--id", "Not-An-Id"), "replay id"),
+        (("--partition", "-1"), "-1"),
+        (("--partition", "0", "--offsets", "0:1-5"), "named twice"),
+        (("--all", "--offsets", "0:1-2"), "--all"),
+        (("--all", "--date", "2026-11-21"), "--all"),
+        (("--date", "2026-13-45"), "2026-13-45"),
+        (("--all", "--rewind", "--rate", "5"), "not for a rewind"),
+        (("--all", "--rewind", "--max-live-lag", "5"), "not for a rewind"),
     ],
 )
 def test_what_cannot_be_meant_is_wrong_usage(tmp_path: Path, options: tuple[str, ...], why: str) -> None:
@@ -68,6 +80,28 @@ def test_what_cannot_be_meant_is_wrong_usage(tmp_path: Path, options: tuple[str,
     assert (done.returncode, why in done.stderr.decode()) == (2, True), done.stderr
 
 
-def test_a_dataset_that_is_not_there_is_named(tmp_path: Path) -> None:
-    done = Shell(tmp_path).run("replay", "plan", "--dataset", "nothing", "--all")
-    assert (done.returncode, b"nothing" in done.stderr) == (3, True)
+@pytest.mark.parametrize("command", [("plan", "--all"), ("list",)])
+def test_a_dataset_that_is_not_there_is_named(tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = Shell(tmp_path).run("replay", *command, "--dataset", "nothing")
+    assert (done.returncode, b"nothing: no such dataset" in done.stderr) == (3, True)
+
+
+def test_a_stored_rewind_is_not_resumed_at_a_pace(shell: Shell) -> None:
+    done = shell.run("replay", "run", "--dataset", "orders", "--all", "--id", "r", "--rewind", "--json")
+    assert done.returncode == 0, done.stderr
+    assert shell.run("replay", "resume", "r", "--rate", "5").returncode == 2
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_of_a_replay_that_reads_nothing_ends_at_100_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", seen := _Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with ReplayBar("r", show=True) as bar:
+        bar.say("waiting for the consumers to leave the group")
+        bar.update(ReplayProgress(0, 0, 30, 0, None, None))
+        bar.end(complete=True)
+    assert "100%" in seen.getvalue()

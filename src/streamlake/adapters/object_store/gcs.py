@@ -45,6 +45,7 @@ from streamlake.domain.model.times import epoch_ms
 from streamlake.domain.ports.object_store import ObjectInfo, ObjectStore, StoreAdmin, check_name
 
 _EMULATOR = "STORAGE_EMULATOR_HOST"
+_MAKE_IT = "`streamlake doctor --create-bucket` makes it"
 _FIELDS = "name,size,generation,crc32c,metadata,timeCreated"
 # A reader that loses this many races in a row against replacing writers says so instead of looping for ever.
 _READ_RACES = 20
@@ -137,9 +138,7 @@ class GcsObjectStore(ObjectStore, StoreAdmin):
         except ObjectMissing as error:
             # GCS answers 404 for both; only a missing bucket cannot be listed.
             if not self.bucket_exists():
-                raise BucketMissing(
-                    f"gs://{self._bucket} does not exist; `streamlake doctor --create-bucket` makes it"
-                ) from error
+                raise BucketMissing(f"gs://{self._bucket} does not exist; {_MAKE_IT}") from error
             raise
 
     def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
@@ -327,7 +326,8 @@ def translated(
     else:
         return StoreUnavailable(f"{what}: {type(error).__name__}")
     kind = _kind_of_status(int(status or 0), reason, absent, conflict)
-    return kind(f"{what}: {int(status or 0)} {' '.join(str(reason).split())[:300]}".rstrip())
+    told = f"{what}: {int(status or 0)} {' '.join(str(reason).split())[:300]}".rstrip()
+    return kind(f"{told}; {_MAKE_IT}" if kind is BucketMissing else told)
 
 
 def _kind_of_status(
