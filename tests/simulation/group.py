@@ -89,6 +89,10 @@ class Group:
             start = end
         return None
 
+    def low(self, source: TopicPartition) -> int:
+        """The first offset that retention has left."""
+        return self.store.partition(source).low
+
     def topic_id(self) -> str:
         """The raw topic's id now. Raises `TopicMissing`."""
         return self.store.topic(RAW).topic_id

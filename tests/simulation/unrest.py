@@ -284,7 +284,7 @@ def at_rest(world: World) -> bool:
     committed = world.group.committed()
     for source in SOURCES:
         end = world.facts.lanes[Lane(topic_id, source.partition)].end()
-        if not reached(committed.get(source), end, topic_id):
+        if not reached(committed.get(source), world.group.low(source), end, topic_id):
             return False
     if any(isinstance(each, ReplayProcess) for each in world.processes) or not all(e.idle for e in world.consumers):
         return False

@@ -89,15 +89,16 @@ def verdict(world: World) -> Verdict:
     for source in SOURCES:
         end = facts.lanes[Lane(topic_id, source.partition)].end()
         position = committed.get(source)
-        if not reached(position, end, topic_id):
+        if not reached(position, world.group.low(source), end, topic_id):
             found.uncommitted.append(f"{source}: {position}, its end is {end}")
     return found
 
 
-def reached(position: Position | None, end: int, topic_id: str) -> bool:
-    """Is everything up to `end` committed? An operator's own reset to the very end may stand, without metadata."""
+def reached(position: Position | None, low: int, end: int, topic_id: str) -> bool:
+    """Is everything up to `end` committed? An operator's own reset to the very end may stand, without metadata; and
+    where the log has no record any more, nobody has anything to commit."""
     if end == 0 or position is None:
-        return end == 0
+        return end <= low
     return position.offset >= end and (not position.metadata or committed_topic_id(position.metadata) == topic_id)
 
 

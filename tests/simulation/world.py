@@ -86,6 +86,7 @@ class World:
         self.peace = False
         self.last_regress = False
         self._turn = 0
+        self._awake = 0
         self._quiet = 0
         self._names = 0
         random.seed(choices.seed)  # the daemon's jitter
@@ -159,10 +160,12 @@ class World:
             return None
         if self.peace:
             self._turn += 1
-            if self._turn % 8 == 0:
-                return self._sleeper() or tasks[self._turn % len(tasks)]
-            busy = [task for task in tasks if task.kind != "poll"] if self._turn % 2 else []
-            return (busy or tasks)[self._turn % len(busy or tasks)]
+            if self._turn % 8 == 0 and (sleeper := self._sleeper()):
+                return sleeper
+            # Counted apart, or of eight tasks the first would never have its turn.
+            self._awake += 1
+            busy = [task for task in tasks if task.kind != "poll"] if self._awake % 2 else []
+            return (busy or tasks)[self._awake // 2 % len(busy or tasks)]
         self._turn += 1 + self.choices.below(len(tasks))
         return tasks[self._turn % len(tasks)]
 
