@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -15,6 +18,10 @@ pytest.register_assert_rewrite(
     "tests.contracts.part_format",
     "tests.contracts.quality_engine",
 )
+
+if threading.current_thread() is threading.main_thread():
+    # Whatever is started in the background by a shell ignores SIGINT, and so would every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SERVICES = "tests/integration/"
 TIMED = (

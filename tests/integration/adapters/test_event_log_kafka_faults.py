@@ -48,9 +48,16 @@ def topic(log: KafkaEventLog, request: pytest.FixtureRequest) -> str:
     return name
 
 
-def high(log: KafkaEventLog, topic: str) -> int:
+def high(log: KafkaEventLog, topic: str, within_s: float = 30.0) -> int:
+    """Where the log ends. A broker that was frozen is the leader again only after a moment."""
     place = TopicPartition(topic, 0)
-    return log.admin().watermarks([place])[place].high
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return log.admin().watermarks([place])[place].high
+        except LogUnavailable:
+            if time.monotonic() > deadline:
+                raise
 
 
 def eventually(condition: object, within_s: float = 30.0) -> None:
