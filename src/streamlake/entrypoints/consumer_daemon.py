@@ -46,6 +46,7 @@ from streamlake.domain.use_cases.start_positions import Gap, Start, StartPositio
 from streamlake.entrypoints.halts import Halts, TruncationWatch
 from streamlake.entrypoints.landing_telemetry import LandingTelemetry
 from streamlake.entrypoints.landing_thread import PROBE_S, LandingThread, Settled, backoff_s
+from streamlake.entrypoints.log_health import LogHealth
 from streamlake.entrypoints.stand_by import StandBy
 
 POLL_S = 0.2
@@ -112,6 +113,7 @@ class DatasetConsumer(SubscriptionListener):
         self._stand_by = StandBy(dataset, parts.control, parts.clock)
         self._clock = parts.clock
         self.telemetry = parts.telemetry
+        self.log_health = LogHealth(parts.clock)
         self._budget = budget
         self._landing = LandingThread(dataset, parts.landing, parts.clock, parts.telemetry)
         self._in_flight: list[Snapshot] = []
@@ -126,7 +128,6 @@ class DatasetConsumer(SubscriptionListener):
         self._next_commit = 0.0
         self._next_reassert = 0.0
         self._paused = self._starved = False
-        self._log_trouble: str | None = None
         self._poll_records = FIRST_POLL_RECORDS
         self._last_turn = parts.clock.monotonic()
         self._leaving = False
@@ -144,8 +145,8 @@ class DatasetConsumer(SubscriptionListener):
         if (order := self._stand_by.order) is not None:
             found.append(f"{self.dataset}: stopped for the rewind {order.replay_id} by {order.by} since {order.at}")
         found += [f"{topic}: does not exist; `streamlake topics provision` makes it" for topic in self._missing]
-        if self._log_trouble:
-            found.append(f"{self.dataset}: {self._log_trouble}")
+        if trouble := self.log_health.trouble:
+            found.append(f"{self.dataset}: {trouble}")
         if self._landing.trouble:
             found.append(f"{self.dataset}: landing: {self._landing.trouble}")
         if not self._landing.alive:
@@ -230,11 +231,11 @@ class DatasetConsumer(SubscriptionListener):
         try:
             batches = self._subscription.poll(self._poll_records, POLL_S)
         except (WorldFault, OperatorFault) as fault:  # told only when there are no records to lose
-            self._log_trouble = f"{type(fault).__name__}: {fault}"
+            self.log_health.poll_failed(fault)
             self.telemetry.log_trouble(fault)
             return ()
-        self._log_trouble = None
         if batches:
+            self.log_health.brought_records()
             records = sum(map(len, batches))
             size = sum(len(value) for batch in batches for value in batch.values if value) // records + 1
             self._poll_records = max(1, min(MAX_POLL_RECORDS, POLL_BYTES // size, 2 * self._poll_records))

@@ -32,6 +32,9 @@ STUCK_S = 60.0
 """A poll loop that has not come round for so long is not alive (its longest waits are far shorter)."""
 
 WATCH_S = 5.0
+AGAIN_S = 1.0
+"""While the log does not answer it is asked again so soon."""
+
 LEAVE_S = 27.0
 """From the signal to the end, whatever does not answer: 30 s are promised, and an interpreter takes a while to go."""
 
@@ -165,20 +168,23 @@ def run_consumers(
 
 def _watch(consumers: Sequence[DatasetConsumer], admin: LogAdmin, clock: Clock, stop: threading.Event) -> None:
     """Every few seconds, beside the poll loops, so that a slow answer stops none of them."""
-    while not stop.wait(WATCH_S):
+    while not stop.wait(WATCH_S if all(consumer.log_health.trouble is None for consumer in consumers) else AGAIN_S):
         for consumer in consumers:
             _look(consumer, admin, clock)
 
 
 def _look(consumer: DatasetConsumer, admin: LogAdmin, clock: Clock) -> None:
-    """The lag, and whether the topics are what they were."""
+    """Whether the log answers, the lag, and whether the topics are what they were."""
     positions, landed = consumer.positions, consumer.live_ends()
     wanted = raw_topic(consumer.dataset), dlq_topic(consumer.dataset)
+    asked = clock.monotonic()
     try:
         found = admin.topics(wanted)
         marks = admin.watermarks(sorted(consumer.owned)) if wanted[0] in found else {}
-    except (WorldFault, OperatorFault):
-        return  # the loop itself says what is the matter
+    except (WorldFault, OperatorFault) as fault:
+        consumer.log_health.look_failed(asked, fault)
+        return
+    consumer.log_health.answered(asked)
     consumer.telemetry.lag(positions, marks, epoch_ms(clock.now()))
     raw = found.get(wanted[0])
     consumer.watch(raw.topic_id if raw else None, landed, marks, [name for name in wanted if name not in found])

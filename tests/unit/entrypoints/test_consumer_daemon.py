@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from tests.services.kafka import free_ports
 from tests.unit.entrypoints.lake import DATASET, RAW, START, Lake, places
 
-from streamlake.domain.errors import AccessDenied, ObjectDamaged, SettingsInvalid
+from streamlake.domain.errors import AccessDenied, LogUnavailable, ObjectDamaged, SettingsInvalid
 from streamlake.domain.model.contracts import consumer_group
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.model.records import OutgoingRecord
@@ -27,6 +28,7 @@ from streamlake.domain.use_cases.control import CONTROL_TOPIC, StopOrder
 from streamlake.entrypoints.consumer_daemon import DatasetConsumer
 from streamlake.entrypoints.consumer_process import _look, _serve
 from streamlake.entrypoints.halts import TRUNCATION_S, TruncationWatch
+from streamlake.entrypoints.log_health import LogHealth
 
 P0, P1 = TopicPartition(RAW, 0), TopicPartition(RAW, 1)
 LONG_S = 600_000
@@ -62,6 +64,13 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def wait_for_turns(consumer: DatasetConsumer, count: int) -> None:
+    """Until its loop has come round so often."""
+    for _ in range(count):
+        before = consumer._last_turn
+        wait_for(lambda before=before: consumer._last_turn != before)  # type: ignore[misc]
 
 
 def committed(consumer: DatasetConsumer, source: TopicPartition) -> int:
@@ -163,6 +172,49 @@ def test_a_consumer_whose_memory_others_hold_says_so(lake: Lake) -> None:
         budget.report("another", 0)
         wait_for(lambda: committed(consumer, P0) == 5)
         assert consumer.troubles == []
+
+
+def test_while_the_log_does_not_answer_a_quiet_consumer_is_not_ready(lake: Lake) -> None:
+    """Its polls are merely empty, as those of a quiet topic are; records, too, show that the log is back."""
+
+    class Away:
+        def topics(self, names: object) -> Any:
+            raise LogUnavailable("topics: nobody answers")
+
+    consumer, clock = lake.container.consumer(DATASET), lake.container.clock()
+    with running(consumer):
+        wait_for(lambda: len(consumer.owned) == 2)
+        an_answer, records = partial(_look, consumer, lake.admin, clock), partial(lake.put, 0, [START])
+        for is_back in (an_answer, records):
+            _look(consumer, Away(), clock)  # type: ignore[arg-type]
+            told = [f"{DATASET}: LogUnavailable: topics: nobody answers"]
+            assert consumer.troubles == told
+            wait_for_turns(consumer, 3)
+            assert consumer.troubles == told
+            is_back()
+            wait_for(lambda: consumer.troubles == [])
+
+
+def test_what_a_poll_told_of_stands_until_the_log_has_answered() -> None:
+    """Also beside an answer to what was asked before."""
+    now = [0.0]
+
+    class Time:
+        def monotonic(self) -> float:
+            return now[0]
+
+    health = LogHealth(Time())  # type: ignore[arg-type]
+    for asked, trouble in ((1.0, "LogUnavailable: poll"), (3.0, None)):
+        now[0] = 2.0
+        health.poll_failed(LogUnavailable("poll"))
+        health.answered(asked)
+        assert health.trouble == trouble
+    now[0] = 4.0
+    health.brought_records()
+    health.look_failed(3.5, LogUnavailable("topics"))
+    assert health.trouble is None, "records came after that was asked"
+    health.look_failed(5.0, LogUnavailable("topics"))
+    assert health.trouble == "LogUnavailable: topics"
 
 
 def test_what_lands_while_the_log_is_asked_for_its_end_is_not_beyond_it(lake: Lake) -> None:
