@@ -102,6 +102,16 @@ class Child:
         return answer is not None and answer.status_code == 200
 
 
+def wait_until_ready(*children: Child, within_s: float = WAIT_S) -> None:
+    """Wait until all of them answer 200 on `/readyz`; fails with what they answer instead, and their last words."""
+    try:
+        wait_until("all are ready", lambda: all(child.is_ready() for child in children), within_s)
+    except AssertionError as waited:
+        answers = [answer.text for child in children if (answer := child.get("/readyz")) is not None]
+        last_words = [child.log.read_text()[-3000:] for child in children]
+        raise AssertionError("\n".join([str(waited), *answers, *last_words])) from None
+
+
 @contextmanager
 def _environment(given: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import promised
-from tests.integration.system import Child, World, wait_until
+from tests.integration.system import Child, World, wait_until, wait_until_ready
 from tests.services.gcs import GcsService
 from tests.services.kafka import KafkaService, kafka
 
@@ -171,7 +171,7 @@ def test_the_broker_lost_on_the_way(gcs_service: GcsService, tmp_path: Path, sta
         if command.process.wait(180) != 0:
             done = world.cli("replay", "resume", "r")
             assert done.returncode == 0, done.stdout + done.stderr
-        wait_until("the consumers are back", lambda: all(child.is_ready() for child in consumers))
+        wait_until_ready(*consumers)
         check(world, *consumers)
 
 

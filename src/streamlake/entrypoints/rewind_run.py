@@ -81,6 +81,7 @@ class RewindRun:
         self._by = by
         self._say = say
         self._renewed = float("-inf")
+        self._order_stands = True  # that of an attempt before may
 
     def run(self, fill: Callable[[BoundedRun], RunRecord]) -> RunRecord:
         """Carry it out, or what is left of it; `fill` runs the bounded attempt at the end. Raises `ReplayRefused` where
@@ -92,22 +93,18 @@ class RewindRun:
         state = self._parts.states.take(self._plan, self._by, self._now())
         try:
             check_topic(self._plan, self._parts.admin)
-            if state.state == REWRITING:
-                self._go_on()  # whoever got so far may have been killed before it could say so
-            else:
+            if state.state != REWRITING:
                 state = self._put_the_group_back(state)
             self._wait_for_the_consumers(state)
         except Interrupted as signal:
-            self._go_on()
+            self._try_to_go_on()
             return self._record(INTERRUPTED, str(signal))
         except StreamLakeError as fault:
-            self._go_on()
+            self._try_to_go_on()
             self._release_untouched()
             return self._record(FAILED, f"{type(fault).__name__}: {fault}")
         outcome = fill(self._parts.fill)
-        if outcome.state not in (FAILED, INTERRUPTED):
-            self._release(state)
-        return outcome
+        return outcome if outcome.state in (FAILED, INTERRUPTED) else self._end(state, outcome)
 
     def abort(self) -> RunRecord:
         """Put the group to where it goes on live, and give it up. What has landed stays. Raises `ReplayRefused` where
@@ -118,24 +115,32 @@ class RewindRun:
         try:
             if state.blocks and self._parts.rewind.rewound(self._plan, state.blocks):
                 self._with_an_empty_group(lambda: self._parts.rewind.put_back(self._plan, state.blocks))
-        except StreamLakeError as fault:
             self._go_on()
+        except StreamLakeError as fault:
+            self._try_to_go_on()
             return self._record(FAILED, f"abort: {type(fault).__name__}: {fault}")
-        self._go_on()
         self._release(state)
         return self._record(ABORTED, "aborted; what has landed stays, the group goes on live")
 
+    def _end(self, state: RewindState, outcome: RunRecord) -> RunRecord:
+        """It is over when nothing keeps the consumers from going on, and the next rewind may begin."""
+        try:
+            self._go_on()
+        except StreamLakeError as fault:
+            why = "everything has landed, but the consumers still stand by"
+            return self._record(FAILED, f"{why}: {type(fault).__name__}: {fault}")
+        self._release(state)
+        return outcome
+
     def _put_the_group_back(self, state: RewindState) -> RewindState:
-        """Steps 1 to 3: the group is empty, its offsets carry the replay, and it may go on."""
+        """Steps 1 to 3: the group is empty, and its offsets carry the replay."""
         parts, plan = self._parts, self._plan
         if state.state == STOPPING:
             self._empty_the_group()
             blocks = parts.rewind.blocks(plan)
             state = parts.states.move(replace(state, state=RESET, blocks=blocks))
         self._with_an_empty_group(lambda: parts.rewind.reset(plan, state.blocks))
-        state = parts.states.move(replace(state, state=REWRITING))
-        self._go_on()
-        return state
+        return parts.states.move(replace(state, state=REWRITING))
 
     def _with_an_empty_group(self, alter: Callable[[], bool]) -> None:
         """A consumer that does not obey may join in between: then once more."""
@@ -162,10 +167,11 @@ class RewindRun:
             self._wait()
 
     def _wait_for_the_consumers(self, state: RewindState) -> None:
-        """Step 4: until no position carries the replay any more, or nothing moves."""
+        """Step 4: they may go on; until no position carries the replay any more, or nothing moves."""
         clock, rewind = self._parts.clock, self._parts.rewind
         last: dict[int, int] = {}
         since = clock.monotonic()
+        self._try_to_go_on()
         while left := rewind.rewound(self._plan, state.blocks):
             now = clock.monotonic()
             if left != last:
@@ -179,6 +185,7 @@ class RewindRun:
                     self._put_back_if_empty(state)
                 return
             self._wait()
+            self._try_to_go_on()
 
     def _put_back_if_empty(self, state: RewindState) -> None:
         """Without consumers nobody would jump: what is filled from here need not be read by them again."""
@@ -195,25 +202,36 @@ class RewindRun:
         moment = self._parts.clock.now()
         until = epoch_ms(moment + LEASE)
         order = StopOrder(self._plan.replay_id, until, self._by, rfc3339(moment))
+        self._order_stands = True
         self._parts.control.stop(self._plan.dataset, order, epoch_ms(moment))
         self._renewed = now
 
     def _go_on(self) -> None:
-        """Take this replay's order back, also one of an attempt that was killed. What fails here ends by itself."""
+        """Take this replay's order back, also one of an attempt that was killed. Raises the log's errors."""
+        if not self._order_stands:
+            return
         control, dataset, moment = self._parts.control, self._plan.dataset, self._parts.clock.now()
+        order = control.stop_order(dataset)
+        if order is not None and order.replay_id == self._plan.replay_id:
+            control.go_on(dataset, self._by, rfc3339(moment), epoch_ms(moment))
+        self._renewed = float("-inf")
+        self._order_stands = False
+
+    def _try_to_go_on(self) -> None:
+        """The same, where it is tried again later, or the order may expire."""
         try:
-            order = control.stop_order(dataset)
-            if order is not None and order.replay_id == self._plan.replay_id:
-                control.go_on(dataset, self._by, rfc3339(moment), epoch_ms(moment))
-            self._renewed = float("-inf")
+            self._go_on()
         except StreamLakeError as fault:
-            _log.warning("the order to stop could not be taken back; it expires", error=str(fault))
+            replay_id = self._plan.replay_id
+            _log.warning("the order to stop could not be taken back yet", replay_id=replay_id, error=str(fault))
 
     def _release(self, state: RewindState) -> None:
         self._parts.states.move(replace(state, state=RELEASED))
 
     def _release_untouched(self) -> None:
         """Before any offset was known, let alone altered, the next rewind need not wait for this one."""
+        if self._order_stands:
+            return
         state = self._parts.states.find(self._plan.dataset)
         if state is not None and state.replay_id == self._plan.replay_id and state.state == STOPPING:
             self._release(state)

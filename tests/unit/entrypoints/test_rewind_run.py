@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.entrypoints.lake import BAD, DATASET, RAW, STAMPS, Lake, places
 
-from streamlake.domain.errors import GroupActive, ReplayRefused
+from streamlake.domain.errors import GroupActive, LogUnavailable, ReplayRefused
 from streamlake.domain.model.contracts import consumer_group
 from streamlake.domain.model.positions import Position, TopicPartition
 from streamlake.domain.model.replay_plans import REWIND, ReplayRequest
@@ -183,12 +185,15 @@ DEEDS = [
 
 
 class Crashing:
-    """Ends the process before or after its nth deed."""
+    """Ends the process, or raises what else is given, before or after its nth deed."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, nth: int, *, after: bool) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, nth: int, *, after: bool, fault: BaseException | None = None
+    ) -> None:
         self.crashed = False
         self._left = nth
         self._after = after
+        self._fault = fault or Crash()
         for owner, name in DEEDS:
             monkeypatch.setattr(owner, name, self._wrapped(getattr(owner, name)))
 
@@ -198,11 +203,11 @@ class Crashing:
             dying = self._left == 0
             if dying and not self._after:
                 self.crashed = True
-                raise Crash
+                raise self._fault
             done = deed(*arguments, **named)
             if dying:
                 self.crashed = True
-                raise Crash
+                raise self._fault
             return done
 
         return crashing
@@ -236,6 +241,88 @@ def test_interrupted_at_any_deed_it_can_be_completed_or_aborted(
         assert held(lake) is None
         assert lake.container.control().stop_order(DATASET) is None, "consumers stand by for a rewind that has ended"
     assert crashes >= 7
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("end", ["resume", "abort"])
+def test_where_a_deed_fails_its_consumers_are_never_left_standing_by(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, after: bool, end: str
+) -> None:
+    """The log is away for one deed: whatever is said to have ended has taken its order back."""
+    failed = 0
+    for nth in range(1, 20):
+        replay_id = f"r{nth}"
+        stored(lake, replay_id)
+        before = committed(lake)
+        with monkeypatch.context() as patched:
+            faulty = Crashing(patched, nth, after=after, fault=LogUnavailable("control: not there"))
+            outcome = ended(partial(run, lake, replay_id))
+        if not faulty.crashed:
+            break
+        failed += outcome != COMPLETE
+        if held(lake) is None:
+            assert outcome == COMPLETE or end == "abort" or run(lake, replay_id).state == COMPLETE
+        elif end == "resume":
+            assert run(lake, replay_id).state == COMPLETE
+        else:
+            assert lake.container.replay().abort(replay_id, by="test").state == ABORTED
+        assert committed(lake) == before
+        assert held(lake) is None
+        assert lake.container.control().stop_order(DATASET) is None, "consumers stand by for a rewind that has ended"
+    assert failed >= 4
+
+
+@pytest.mark.parametrize("end", ["resume", "abort"])
+def test_it_has_not_ended_while_its_order_stands(lake: Lake, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """Consumers would stand by for minutes for a replay that is complete, or given up."""
+
+    def away(*_: object) -> None:
+        raise LogUnavailable("control: not there")
+
+    stored(lake, "r")
+    with monkeypatch.context() as patched:
+        patched.setattr(Control, "go_on", away)
+        outcome = run(lake, "r")
+        assert (outcome.state, held(lake)) == (FAILED, "r")
+        assert "stand by" in outcome.reason
+        if end == "abort":
+            assert lake.container.replay().abort("r", by="test").state == FAILED
+            assert held(lake) == "r"
+    if end == "abort":
+        assert lake.container.replay().abort("r", by="test").state == ABORTED
+    else:
+        assert run(lake, "r").state == COMPLETE
+    assert held(lake) is None
+    assert lake.container.control().stop_order(DATASET) is None
+
+
+def test_an_order_that_could_not_be_taken_back_at_once_is_taken_back_soon(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its consumers come back to land the range: it is not left to the command, which would wait for them in vain."""
+    monkeypatch.setattr(rewind_run, "ALONE_S", 30.0)
+    go_on, calls = Control.go_on, itertools.count(1)
+
+    def away_once(*arguments: Any) -> None:
+        if next(calls) == 1:
+            raise LogUnavailable("control: not there")
+        go_on(*arguments)
+
+    monkeypatch.setattr(Control, "go_on", away_once)
+    stored(lake, "r")
+    with consuming(lake) as consumer:
+        wait_for(lambda: len(consumer.owned) == 2)
+        assert run(lake, "r").state == COMPLETE
+    made = {p.info.writer for p in lake.container.raw_zone(DATASET).parts() if p.info.replay_id == "r"}
+    assert len(made) == 1
+    assert next(calls) == 3
+
+
+def ended(attempt: Callable[[], RunRecord]) -> str:
+    try:
+        return attempt().state
+    except LogUnavailable:
+        return FAILED
 
 
 def test_another_rewind_of_the_dataset_is_refused_until_the_first_has_ended(
