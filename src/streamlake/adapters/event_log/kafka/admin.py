@@ -43,6 +43,9 @@ from streamlake.domain.ports.event_log import GroupInfo, LogAdmin, TopicInfo, To
 
 EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+NO_SUCH_TIME = -1
+"""ListOffsets' answer where no record is as late as that."""
+
 REQUEST_S = 10.0
 RETRY_S = 0.2
 KNOWN_RETRY_S = 0.02
@@ -204,6 +207,10 @@ class KafkaAdmin(LogAdmin):
             if e.args[0].code() == NO_LEADERS:
                 self._insist_on_existence([partition])
             raise
+        if offset < NO_SUCH_TIME:
+            # Where the connection drops in mid-request librdkafka (2.16.0) says OFFSET_INVALID, and no word of an
+            # error: a log would seem to be empty.
+            raise LogUnavailable(f"offset of {partition}: the connection dropped")
         return offset
 
     def _wait_until_known(self, spec: TopicSpec) -> None:
