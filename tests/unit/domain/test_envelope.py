@@ -77,6 +77,7 @@ def test_ingestion_ids_are_the_published_uuid5() -> None:
     assert ingestion_id_of_request("schöp", "orders", "t-1") == str(uuid5(INGESTION_NAMESPACE, name))
     expected = [str(uuid5(INGESTION_NAMESPACE, f"{name}\n{index}")) for index in range(1000)]
     assert ingestion_ids_of_batch("schöp", "orders", "t-1", 1000) == expected
+    assert ingestion_ids_of_batch("schöp", "orders", "t-1", 300, 600) == expected[600:900]
     assert [ingestion_id_of_request("schöp", "orders", "t-1", index) for index in range(1000)] == expected
 
 

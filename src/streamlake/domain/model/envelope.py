@@ -41,11 +41,12 @@ def ingestion_id_of_request(producer_service: str, dataset: str, token: str, ind
     return _uuid5(_named(name if index is None else f"{name}\n{index}"))
 
 
-def ingestion_ids_of_batch(producer_service: str, dataset: str, token: str, size: int) -> list[str]:
-    """The same for each event of a batch, in order: the names' beginning is hashed once."""
+def ingestion_ids_of_batch(producer_service: str, dataset: str, token: str, size: int, first: int = 0) -> list[str]:
+    """The same for `size` events of a batch from the one with the index `first` on, in order: the names' beginning is
+    hashed once."""
     beginning = _named(f"{producer_service}\n{dataset}\n{token}\n")
     ids = []
-    for index in range(size):
+    for index in range(first, first + size):
         name = beginning.copy()
         name.update(b"%d" % index)
         ids.append(_uuid5(name))

@@ -92,10 +92,14 @@ class IngestEvents:
         payloads: Sequence[bytes],
         now: datetime,
         done: Callable[[Sequence[EventOutcome]], None],
+        first: int = 0,
     ) -> None:
-        """Ingest many; one outcome each, in order. A bad event harms no other. Raises `UnknownDataset`."""
+        """Ingest many; one outcome each, in order. A bad event harms no other. Raises `UnknownDataset`.
+
+        A batch may come in several calls: `first` is the index within it of the first payload of this one.
+        """
         contract = self._contract(request)
-        ids = ingestion_ids_of_batch(request.producer_service, contract.dataset, request.token, len(payloads))
+        ids = ingestion_ids_of_batch(request.producer_service, contract.dataset, request.token, len(payloads), first)
         self._ingest(request, contract, payloads, ids, now, done)
 
     def _ingest(

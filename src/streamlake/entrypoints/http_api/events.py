@@ -9,20 +9,16 @@ Refusals come in this order, the cheap ones first, all before anything is append
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple, TypeVar
-from urllib.parse import parse_qs
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
 from streamlake.domain.errors import OutcomeUnknown, UnknownDataset
-from streamlake.domain.model.contracts import DATASET_NAME
-from streamlake.domain.model.envelope import IDEMPOTENCY_KEY, PRODUCER_SERVICE_NAME
 from streamlake.domain.ports.clock import Clock
 from streamlake.domain.ports.contract_catalog import ContractCatalog
 from streamlake.domain.use_cases.ingest_events import (
@@ -37,6 +33,7 @@ from streamlake.entrypoints.http_api import bodies
 from streamlake.entrypoints.http_api.answers import accepted_members, problem_of
 from streamlake.entrypoints.http_api.deliveries import Deliveries
 from streamlake.entrypoints.http_api.failures import Failures
+from streamlake.entrypoints.http_api.heads import BATCH, Heads, Target
 from streamlake.entrypoints.http_api.inflight import InFlight, Slot
 from streamlake.entrypoints.http_api.options import EVENT_OVERHEAD, ApiOptions
 from streamlake.entrypoints.http_api.problems import MEDIA_TYPE, Problem, Refused
@@ -45,13 +42,8 @@ from streamlake.entrypoints.telemetry import ApiMetrics
 
 log = structlog.get_logger()
 
-PREFIX = "/v1/datasets/"
-SINGLE = "events"
-BATCH = "events:batch"
-
-TOKEN = re.compile(IDEMPOTENCY_KEY.pattern.encode())
-SERVICE = re.compile(PRODUCER_SERVICE_NAME.pattern.encode())
-VERSION = re.compile(r"v[1-9][0-9]{0,3}")
+AT_ONCE = 200
+"""Events of a batch that are judged, or answered, before other requests have their turn: of bad ones, some 10 ms."""
 
 _LARGE_ANSWER = 16 * 1024
 """Bytes from which on an answer is waited for until the client has taken it; one of an event has 300."""
@@ -60,15 +52,6 @@ _JSON_HEADER = (b"content-type", b"application/json")
 _PROBLEM_HEADER = (b"content-type", MEDIA_TYPE.encode())
 
 R = TypeVar("R")
-
-
-class Target(NamedTuple):
-    """What a path names: a dataset, and one event or many."""
-
-    dataset: str
-    endpoint: str
-    known: bool
-    """Is there such a dataset?"""
 
 
 class Answer(NamedTuple):
@@ -92,16 +75,10 @@ class EventRoutes:
         metrics: ApiMetrics,
     ) -> None:
         self._ingest = ingest
-        self._catalog = catalog
         self._clock = clock
-        self._readiness = readiness
         self._options = options
         self._metrics = metrics
-        self._targets = {
-            f"{PREFIX}{dataset}/{endpoint}": Target(dataset, endpoint, known=True)
-            for dataset in catalog.datasets()
-            for endpoint in (SINGLE, BATCH)
-        }
+        self._heads = Heads(catalog, readiness, options)
         self._slicer = bodies.BatchSlicer(options.max_batch_events)
         self._failures = Failures(metrics, readiness)
         self._deliveries: Deliveries | None = None
@@ -109,12 +86,7 @@ class EventRoutes:
 
     def target(self, path: str) -> Target | None:
         """What the path names, known dataset or not; None where it is no path of these routes."""
-        found = self._targets.get(path)
-        if found is None and path.startswith(PREFIX):
-            dataset, _, endpoint = path[len(PREFIX) :].partition("/")
-            if endpoint in (SINGLE, BATCH):
-                return Target(dataset, endpoint, known=False)
-        return found
+        return self._heads.target(path)
 
     async def handle(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of these routes."""
@@ -123,8 +95,8 @@ class EventRoutes:
         slot: Slot | None = None
         try:
             try:
-                media = self._check(target, scope, headers)
-                request = self._request(target.dataset, scope, headers)
+                media = self._heads.media_type(target, scope, headers)
+                request = self._heads.request(target.dataset, scope, headers)
                 slot = self.inflight.enter()
                 answer = await self._answer(target, request, headers, media, receive, slot)
             except Refused as refused:
@@ -161,60 +133,11 @@ class EventRoutes:
             events = self._slicer.slice(body, media)
             # The slices are a second copy of the body (`ApiOptions` counts on it).
             slot.grow(len(body) + len(events) * EVENT_OVERHEAD)
-            return self._batch(request, await self._settled(partial(self._ingest.ingest_batch, request, events)))
+            return await self._batch(request, await self._settled_batch(request, events))
         except UnknownDataset as unknown:
             raise Refused(Problem("unknown-dataset", str(unknown))) from None
         except _CutOff:
             return self._cut_off(request)
-
-    def _check(self, target: Target, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
-        if not target.known:
-            # Only what can be a dataset's name is said back.
-            named = f" {target.dataset}" if DATASET_NAME.fullmatch(target.dataset) else ""
-            raise Refused(Problem("unknown-dataset", f"There is no dataset{named}; GET /v1/datasets lists them."))
-        if scope["method"] != "POST":
-            raise Refused(Problem("method-not-allowed", "Events are sent with POST.", headers=((b"allow", b"POST"),)))
-        media = bodies.media_type(headers.get(b"content-type"))
-        if media is None or (media == bodies.NDJSON and target.endpoint != BATCH):
-            also = " or application/x-ndjson" if target.endpoint == BATCH else ""
-            raise Refused(Problem("unsupported-media-type", f"Content-Type must be application/json{also}, in UTF-8."))
-        if b"content-encoding" in headers:
-            raise Refused(Problem("unsupported-media-type", "Bodies are taken as they are: no Content-Encoding."))
-        return media
-
-    def _request(self, dataset: str, scope: Scope, headers: Mapping[bytes, bytes]) -> IngestRequest:
-        token = headers.get(b"idempotency-key")
-        if token is not None and not TOKEN.fullmatch(token):
-            raise _invalid("Idempotency-Key must be 1 to 200 printable ASCII characters.")
-        service = headers.get(b"x-producer-service")
-        if service is not None and not SERVICE.fullmatch(service):
-            raise _invalid("X-Producer-Service must be 1 to 100 of the characters A-Z a-z 0-9 . _ -")
-        version = self._version(scope["query_string"], headers.get(b"x-schema-version"))
-        refusal = self._readiness.refusal(dataset)
-        if refusal is not None:
-            again = ((b"retry-after", b"%d" % self._options.retry_after_s),)
-            raise Refused(Problem("not-ready", "The event log cannot take events now; /readyz says why.", {}, again))
-        return IngestRequest(
-            dataset,
-            version,
-            self._options.producer_service if service is None else service.decode("ascii"),
-            secrets.token_hex(16) if token is None else token.decode("ascii"),
-        )
-
-    def _version(self, query: bytes, header: bytes | None) -> str | None:
-        if not query and header is None:
-            return None
-        named = set(
-            parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=None).get("schema_version", [])
-        )
-        if header is not None:
-            named.add(header.decode("latin-1"))
-        if not named:
-            return None
-        version = named.pop()
-        if named or not VERSION.fullmatch(version):
-            raise _invalid("schema_version (or X-Schema-Version) must be one version, such as v1.")
-        return version
 
     async def _read(self, receive: Receive, headers: Mapping[bytes, bytes], limit: int, slot: Slot) -> bytes:
         try:
@@ -225,16 +148,36 @@ class EventRoutes:
             # The server is cut off at the end of its grace period, and has not handed anything over.
             raise Refused(Problem("not-ready", "The server is shutting down; nothing was stored.")) from None
 
-    async def _settled(self, begin: Callable[..., None]) -> R:
-        loop = asyncio.get_running_loop()
-        if self._deliveries is None:
-            self._deliveries = Deliveries(loop)
-        future: asyncio.Future[R] = loop.create_future()
-        begin(self._clock.now(), partial(self._deliveries.deliver, future))
+    async def _settled(self, begin: Callable[..., None]) -> EventOutcome:
+        future: asyncio.Future[EventOutcome] = self._begun(partial(begin, self._clock.now()))
         try:
             return await future
         except asyncio.CancelledError:
             raise _CutOff from None
+
+    async def _settled_batch(self, request: IngestRequest, events: Sequence[bytes]) -> list[EventOutcome]:
+        futures: list[asyncio.Future[Sequence[EventOutcome]]] = []
+        ingest, now = self._ingest.ingest_batch, self._clock.now()
+        outcomes: list[EventOutcome] = []
+        try:
+            for first in range(0, len(events), AT_ONCE):
+                if first:
+                    await asyncio.sleep(0)
+                some = events[first : first + AT_ONCE]
+                futures.append(self._begun(partial(ingest, request, some, now, first=first)))
+            for future in futures:
+                outcomes += await future
+        except asyncio.CancelledError:
+            raise _CutOff from None
+        return outcomes
+
+    def _begun(self, begin: Callable[..., None]) -> asyncio.Future[R]:
+        loop = asyncio.get_running_loop()
+        if self._deliveries is None:
+            self._deliveries = Deliveries(loop)
+        future: asyncio.Future[R] = loop.create_future()
+        begin(done=partial(self._deliveries.deliver, future))
+        return future
 
     def _single(self, request: IngestRequest, outcome: EventOutcome) -> Answer:
         key = (b"idempotency-key", request.token.encode("ascii"))
@@ -246,11 +189,14 @@ class EventRoutes:
         problem = self._problem(request, outcome)
         return Answer(problem.status, (_PROBLEM_HEADER, key, *problem.headers), problem.body())
 
-    def _batch(self, request: IngestRequest, outcomes: Sequence[EventOutcome]) -> Answer:
+    async def _batch(self, request: IngestRequest, outcomes: Sequence[EventOutcome]) -> Answer:
         """Each entry is what the event alone would have been answered with, and its status."""
         entries: list[str] = []
         failed: list[Rejected | NotAccepted] = []
-        for outcome in outcomes:
+        for index, outcome in enumerate(outcomes):
+            if index % AT_ONCE == AT_ONCE - 1:
+                with suppress(asyncio.CancelledError):  # also where it is cut off here: what is known is told
+                    await asyncio.sleep(0)
             if isinstance(outcome, Accepted):
                 entries.append(f'{{"status":202,{accepted_members(request.dataset, outcome)}}}')
             else:
@@ -300,7 +246,3 @@ def _refusal(problem: Problem, headers: Mapping[bytes, bytes]) -> Answer:
         # request on this connection for that body.
         close = ((b"connection", b"close"),)
     return Answer(problem.status, (_PROBLEM_HEADER, *problem.headers, *close), problem.body())
-
-
-def _invalid(detail: str) -> Refused:
-    return Refused(Problem("invalid-request", detail))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections import Counter
 from collections.abc import Callable
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.entrypoints.http_api.door import JSON, NDJSON, Door, FailsOnKey
+from tests.unit.entrypoints.http_api.door import GOOD, JSON, NDJSON, Door, FailsOnKey
 
 from streamlake.domain.errors import OutcomeUnknown
 from streamlake.domain.model.envelope import ingestion_id_of_request
@@ -18,6 +20,7 @@ from streamlake.entrypoints.http_api import ApiOptions
 from streamlake.entrypoints.http_api.bodies import JSON as JSON_TYPE
 from streamlake.entrypoints.http_api.bodies import NDJSON as NDJSON_TYPE
 from streamlake.entrypoints.http_api.bodies import BatchSlicer
+from streamlake.entrypoints.http_api.events import AT_ONCE
 from streamlake.entrypoints.http_api.failures import LINES_A_BATCH
 from streamlake.entrypoints.http_api.problems import Refused
 
@@ -61,6 +64,30 @@ def test_each_line_of_ndjson_is_an_event_of_its_own_and_empty_ones_are_skipped(d
     assert [e["status"] for e in answer.json()["results"]] == [202, 422, 202]
     assert {r.value for r in door.stored("streamlake.orders.raw")} == {A, B}
     assert [r.value for r in door.stored("streamlake.orders.dlq")] == [b"{broken"]
+
+
+@pytest.mark.parametrize("event", [A, BAD], ids=["good", "bad"])
+def test_a_large_batch_lets_others_have_their_turn_and_is_one_batch_all_the_same(door: Door, event: bytes) -> None:
+    """Of ten thousand bad events the one that came just after them would have to wait for a second."""
+    count = 5 * AT_ONCE + 1
+    ended: list[str] = []
+
+    async def ask(name: str, path: str, body: bytes) -> httpx.Response:
+        answer = await door.ask("POST", path, content=body, headers={**JSON, "idempotency-key": "k"})
+        ended.append(name)
+        return answer
+
+    async def both() -> tuple[httpx.Response, httpx.Response]:
+        large = ask("large", BATCH, b"[" + b",".join([event] * count) + b"]")
+        return await asyncio.gather(large, ask("small", "/v1/datasets/orders/events", GOOD))
+
+    answer, small = door.run(both())
+    assert (ended, small.status_code) == (["small", "large"], 202)
+    entries = answer.json()["results"]
+    ids = [ingestion_id_of_request("ingestion-api", "orders", "k", n) for n in range(count)]
+    assert [e["ingestion_id"] for e in entries] == ids
+    stored = {r.headers["ingestion_id"]: r.value for r in door.everything() if r.headers["ingestion_id"]}
+    assert {i.encode(): event for i in ids}.items() <= stored.items()
 
 
 @pytest.mark.parametrize(
