@@ -28,7 +28,12 @@ PARAMS = {
     "replay_id": Param(
         None, type=["null", "string"], description="[a-z0-9-]. Empty: made from this run. One that exists is continued."
     ),
-    "rate": Param(None, type=["null", "integer"], minimum=1, description="Read at most so many records a second."),
+    "rate": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        description="Read at most so many records a second. Not for a rewind.",
+    ),
     "accept_gap": Param(False, type="boolean", description="Replay what is left where retention has taken a part."),
     "accept_dead_letters": Param(False, type="boolean", description="Do not abort where many become dead letters."),
     "dry_run": Param(True, type="boolean", description="Only plan. Off: ask for approval, then carry the plan out."),

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from streamlake.domain.model.contracts import DATASET_NAME
+from streamlake.domain.model.dead_letters import ERROR_CLASSES
 from streamlake.entrypoints.airflow_callables.runs import RunFailed
 
 MOST_DAYS = 366
@@ -33,9 +34,16 @@ def _moment(text: str) -> str:
     return text
 
 
+def _error_class(name: str) -> str:
+    if name not in ERROR_CLASSES:
+        raise ValueError(f"must be one of {', '.join(ERROR_CLASSES)}")
+    return name
+
+
 Dataset = Annotated[str, AfterValidator(_dataset)]
 IsoDate = Annotated[str, AfterValidator(_date)]
 Moment = Annotated[str, AfterValidator(_moment)]
+ErrorClass = Annotated[str, AfterValidator(_error_class)]
 
 
 class _Params(BaseModel):
@@ -55,6 +63,13 @@ class ReplayParams(_Params):
     accept_dead_letters: bool = False
     rate: int | None = Field(None, ge=1)
     dry_run: bool = True
+
+    @field_validator("rate")
+    @classmethod
+    def _paces_a_bounded_one(cls, rate: int | None, known: ValidationInfo) -> int | None:
+        if rate is not None and known.data.get("mode") == "rewind":
+            raise ValueError("not for a rewind; its consumers land as fast as they can")
+        return rate
 
 
 class BackfillParams(_Params):
@@ -83,7 +98,7 @@ class LettersParams(_Params):
     """Of `streamlake_dlq`."""
 
     datasets: list[Dataset] | None = None
-    error_classes: list[str] | None = None
+    error_classes: list[ErrorClass] | None = None
     stages: list[Literal["api", "consumer"]] | None = None
     schema_versions: list[str] | None = None
     since: Moment | None = Field(None, alias="from")

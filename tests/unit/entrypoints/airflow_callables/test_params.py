@@ -35,11 +35,18 @@ def test_nothing_is_written_unless_somebody_says_so() -> None:
         ({"dataset": "orders", "from": "2026-01-01T00:00:00"}, "from: .*with a zone"),
         ({"dataset": "orders", "from": "yesterday"}, "from: .*yesterday"),
         ({"dataset": "orders", "offsets": "0:1-2"}, "offsets: .*list"),
+        ({"dataset": "orders", "mode": "rewind", "rate": 5}, "rate: .*not for a rewind"),
     ],
 )
 def test_a_wrong_param_is_named(params: dict[str, Any], told: str) -> None:
     with pytest.raises(RunFailed, match=told):
         checked(ReplayParams, params)
+
+
+def test_an_error_class_that_does_not_exist_is_refused_and_does_not_just_select_nothing() -> None:
+    assert checked(LettersParams, {"error_classes": ["malformed_json"]}).error_classes == ["malformed_json"]
+    with pytest.raises(RunFailed, match=r"error_classes.1: .*must be one of .*malformed_json"):
+        checked(LettersParams, {"error_classes": ["malformed_json", "malformed"]})
 
 
 def test_a_backfill_names_each_of_its_days() -> None:
