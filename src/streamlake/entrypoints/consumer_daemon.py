@@ -235,7 +235,7 @@ class DatasetConsumer(SubscriptionListener):
             self.telemetry.log_trouble(fault)
             return ()
         if batches:
-            self.log_health.brought_records()
+            self.log_health.served()
             records = sum(map(len, batches))
             size = sum(len(value) for batch in batches for value in batch.values if value) // records + 1
             self._poll_records = max(1, min(MAX_POLL_RECORDS, POLL_BYTES // size, 2 * self._poll_records))
@@ -370,6 +370,7 @@ class DatasetConsumer(SubscriptionListener):
         """Hold them all; the loop decides each start, with time to look things up."""
         self._owned.update(partitions)
         self._undecided.update(dict.fromkeys(partitions, 0.0))
+        self.log_health.served()
         self.telemetry.assigned(partitions)
         return {}
 

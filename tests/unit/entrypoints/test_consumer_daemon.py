@@ -210,11 +210,20 @@ def test_what_a_poll_told_of_stands_until_the_log_has_answered() -> None:
         health.answered(asked)
         assert health.trouble == trouble
     now[0] = 4.0
-    health.brought_records()
+    health.served()
     health.look_failed(3.5, LogUnavailable("topics"))
     assert health.trouble is None, "records came after that was asked"
     health.look_failed(5.0, LogUnavailable("topics"))
     assert health.trouble == "LogUnavailable: topics"
+    health.answered(6.0)
+    assert health.trouble is None
+    now[0] = 7.0
+    health.poll_failed(AccessDenied("group"))
+    health.answered(8.0)
+    assert health.trouble == "AccessDenied: group", "the watcher needs no right to the group"
+    now[0] = 9.0
+    health.served()
+    assert health.trouble is None
 
 
 def test_what_lands_while_the_log_is_asked_for_its_end_is_not_beyond_it(lake: Lake) -> None:
