@@ -6,6 +6,7 @@ import signal
 import threading
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -18,6 +19,10 @@ pytest.register_assert_rewrite(
     "tests.contracts.part_format",
     "tests.contracts.quality_engine",
 )
+
+# An example that takes long on a busy machine is none that fails. In CI Hypothesis' own profile stays below this one.
+settings.register_profile("unhurried", settings.default, deadline=None)
+settings.load_profile("unhurried")
 
 if threading.current_thread() is threading.main_thread():
     # Whatever is started in the background by a shell ignores SIGINT, and so would every process that a test starts.

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from streamlake.domain.model.parts import parse_part_name, part_name
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.records import Header
-from streamlake.domain.model.rows import Rows
+from streamlake.domain.model.rows import Rows, longs
 from streamlake.domain.ports.part_format import PartFormat
 
 SOURCE = TopicPartition("streamlake.orders.raw", 3)
@@ -192,7 +192,7 @@ class PartFormatContract:
 
     def test_offsets_and_timestamps_of_64_bits_survive(self, form: PartFormat) -> None:
         rows = rows_of([b"{}"], start=2**62)
-        rows.timestamps = [253_402_300_799_999]
+        rows.timestamps = longs([253_402_300_799_999])
         [envelope] = self.told(form, rows)
         assert (envelope["offset"], envelope["timestamp"]) == (2**62, 253_402_300_799_999)
 

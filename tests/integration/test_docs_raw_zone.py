@@ -20,7 +20,7 @@ from streamlake.adapters.part_format.parquet import SCHEMA, ParquetPartFormat
 from streamlake.domain.model.envelope import INGESTION_ID, PRODUCER_SERVICE
 from streamlake.domain.model.positions import Lane, Offsets, TopicPartition
 from streamlake.domain.model.records import Header, RecordBatch
-from streamlake.domain.model.rows import Rows
+from streamlake.domain.model.rows import Rows, longs
 from streamlake.domain.model.times import DAY_MS
 from streamlake.domain.use_cases.land_records import LandingLimits, LandRecords, LandSnapshots
 from streamlake.domain.use_cases.part_log import PartLog, PartLogs
@@ -85,7 +85,9 @@ def land(part_format: str) -> FilesystemObjectStore:
     )
     for snapshot in [*core.receive(received, 0.0), *core.drain("test")]:
         landing.land(snapshot, NOW)
-    again = Rows(SOURCE, TOPIC_ID, [2], [T0 + 1], ["o"], ["v1"], ["i"], [None], [""], [()], [order(2, "0.10")])
+    again = Rows(
+        SOURCE, TOPIC_ID, longs([2]), longs([T0 + 1]), ["o"], ["v1"], ["i"], [None], [""], [()], [order(2, "0.10")]
+    )
     logs.of("2026-11-21").land([again], {LANE: Offsets([(2, 3)])}, lambda _: None, "back-1")
     for part_log in logs:
         part_log.roll_up.write(0.0)
@@ -174,7 +176,16 @@ def test_the_latest_complete_replay_wins_else_the_live_row(
     form = infos(lake)[0].name.split(".", 1)[1]
     log = PartLog(lake, EVERY_FORMAT, "orders", "2026-11-21", wanted_format=form, writer="t", max_part_bytes=10**7)
     again = Rows(
-        SOURCE, TOPIC_ID, [1, 2], [T0, T0 + 1], ["o"] * 2, ["v1"] * 2, ["i"] * 2, [None] * 2, [""] * 2, [()] * 2
+        SOURCE,
+        TOPIC_ID,
+        longs([1, 2]),
+        longs([T0, T0 + 1]),
+        ["o"] * 2,
+        ["v1"] * 2,
+        ["i"] * 2,
+        [None] * 2,
+        [""] * 2,
+        [()] * 2,
     )
     again.payloads = [order(1, "99.90"), order(2, "0.10")]
     log.land([again], {LANE: Offsets([(1, 3)])}, lambda _: None, "back-2")

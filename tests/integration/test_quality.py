@@ -20,6 +20,7 @@ from tests.services.gcs import GcsService
 
 from streamlake.domain.model.positions import Lane, Offsets
 from streamlake.domain.model.replay_plans import ReplayPlan, ReplayRequest
+from streamlake.domain.model.rows import longs
 from streamlake.domain.model.selections import Selection
 from streamlake.domain.model.times import DAY_MS, epoch_ms, iso_date, rfc3339
 from streamlake.entrypoints.cli import cli
@@ -134,7 +135,7 @@ class Lake:
     def land(self, payloads: Sequence[bytes], start: int = 0, replay_id: str | None = None) -> None:
         """One part of today."""
         rows = rows_of(payloads, start=start)
-        rows.timestamps = [epoch_ms(NOW)] * len(payloads)
+        rows.timestamps = longs([epoch_ms(NOW)] * len(payloads))
         claims = {Lane("topic-id", 3): Offsets([(start, start + len(payloads))])}
         self.container.part_logs("orders").of(TODAY).land([rows], claims, lambda _: None, replay_id)
 

@@ -16,6 +16,7 @@ from streamlake.domain.model.contracts import consumer_group, raw_topic
 from streamlake.domain.model.positions import Lane, Offsets, Position, TopicPartition
 from streamlake.domain.model.records import Appended, OutgoingRecord
 from streamlake.domain.model.replay_plans import ReplayRequest
+from streamlake.domain.model.rows import longs
 from streamlake.domain.model.selections import Selection
 from streamlake.domain.model.snapshots import commit_metadata
 from streamlake.domain.model.times import DAY_MS, epoch_ms, iso_date, rfc3339
@@ -89,7 +90,7 @@ class Site:
         """The orders of these offsets, as one part."""
         rows = rows_of([ORDER] * (end - start), source=SOURCE, start=start)
         rows.topic_id = self.topic_id
-        rows.timestamps = [NOW_MS] * (end - start)
+        rows.timestamps = longs([NOW_MS] * (end - start))
         claims = {Lane(self.topic_id, 0): Offsets([(start, end)])}
         self.container.part_logs("orders").of(date).land([rows], claims, lambda _: None, replay_id)
 

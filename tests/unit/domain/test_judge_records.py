@@ -13,7 +13,7 @@ from tests.unit.domain.worlds import BAD, DATASET, DAY, FORMATS, GOOD, P0, T0, T
 from streamlake.domain.errors import ContractViolation, DataFault, RecordRefused
 from streamlake.domain.model.envelope import ingestion_id_of_record
 from streamlake.domain.model.records import UNREADABLE, Header
-from streamlake.domain.model.rows import Rows
+from streamlake.domain.model.rows import Rows, longs
 from streamlake.domain.model.snapshots import Row
 from streamlake.domain.model.times import DAY_MS, LAST_MS
 from streamlake.domain.use_cases.judge_records import JudgeRecords, day_of
@@ -115,7 +115,7 @@ def test_the_day_is_a_function_of_the_timestamp_alone(timestamp: int, day: int |
 def landed(payload: bytes) -> bytes:
     """The payload's bytes as the raw zone has them, by way of judging and encoding."""
     row = judge(payload)
-    rows = Rows(P0, TOPIC_ID, [7], [T0], [row.key], [row.schema_version], [row.ingestion_id], [None])
+    rows = Rows(P0, TOPIC_ID, longs([7]), longs([T0]), [row.key], [row.schema_version], [row.ingestion_id], [None])
     rows.ingested_ats, rows.headers, rows.payloads = [row.ingested_at], [row.headers], [row.payload]
     body = FORMATS["json"].encode(DATASET, [rows], None).body
     assert body.count(b"\n") == 1

@@ -9,7 +9,7 @@ from tests.unit.domain.worlds import BAD, DATASET, GOOD, NOW, P0, T0, TOPIC_ID, 
 from streamlake.domain.model.envelope import AS_WE_WRITE_THEM
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.records import Header, RecordBatch
-from streamlake.domain.model.rows import Rows
+from streamlake.domain.model.rows import Rows, longs
 from streamlake.domain.use_cases.ingest_events import IngestEvents, IngestRequest
 from streamlake.domain.use_cases.judge_records import JudgeRecords
 
@@ -63,7 +63,7 @@ def test_a_run_stops_only_where_it_must() -> None:
     values[700] = BAD
     assert len(judge.run(batch, TOPIC_ID, 0, 1000)) == 700
     assert len(judge.run(batch, TOPIC_ID, 700, 1000)) == 0
-    assert judge.run(batch, TOPIC_ID, 701, 1000).offsets == list(range(701, 1000))
+    assert judge.run(batch, TOPIC_ID, 701, 1000).offsets == longs(range(701, 1000))
 
 
 def test_the_headers_may_come_in_any_order_and_change_it() -> None:

@@ -85,7 +85,7 @@ def test_chunking_must_not_matter(
             assert all(span.start <= offset < span.end for offset in rows_in(snapshot, source))
         for day, by_source in snapshot.days.items():
             assert all(stamp // DAY_MS == day for rows in by_source.values() for stamp in rows.timestamps)
-            assert all(rows.offsets == sorted(rows.offsets) for rows in by_source.values())
+            assert all([*rows.offsets] == sorted(rows.offsets) for rows in by_source.values())
 
 
 def records_of(told: list[tuple[bool, int, int]], source: TopicPartition) -> list[RecordBatch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.domain.faults import Fault, FaultyStore, Unlisting
 from tests.unit.domain.verdict import Verdict, bodies, check_chain, parts_in, verdict
@@ -121,6 +121,7 @@ FAULTS = st.dictionaries(st.integers(1, 25), st.sampled_from(Fault), max_size=4)
 
 @settings(max_examples=200, deadline=None)
 @given(SPANS, SPANS, st.lists(st.booleans(), max_size=25), FAULTS)
+@example([(0, 1)], [(0, 1)], [True], {5: Fault.BEFORE, 7: Fault.BEFORE})
 def test_two_writers_race_over_the_same_offsets_and_each_lands_once(
     mine: list[tuple[int, int]], theirs: list[tuple[int, int]], turns: list[bool], faults: dict[int, Fault]
 ) -> None:
@@ -143,7 +144,8 @@ def test_two_writers_race_over_the_same_offsets_and_each_lands_once(
     offered = {(0, offset) for start, length in [*mine, *theirs] for offset in range(start, start + length)}
     assert verdict(offered, shared) == Verdict()
     check_chain(shared, DATE)
-    assert me.conflicts + other.conflicts <= len(parts_in(shared, DATE)) * 2
+    # Each finds a part of the other's in its way once, and once more where it then fails to read what that one claims.
+    assert me.conflicts + other.conflicts <= len(parts_in(shared, DATE)) * 2 + len(faults)
 
 
 def test_writers_of_different_partitions_share_a_prefix() -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
@@ -147,8 +148,8 @@ def _table(dataset: str, rows: Sequence[Rows], replay_id: str | None) -> Any:
         "partition": pa.concat_arrays(
             [pa.repeat(pa.scalar(chunk.source.partition, pa.int32()), len(chunk)) for chunk in rows]
         ),
-        "offset": _column([chunk.offsets for chunk in rows], pa.int64()),
-        "timestamp": _column([chunk.timestamps for chunk in rows], SCHEMA.field("timestamp").type),
+        "offset": _numbers([chunk.offsets for chunk in rows], pa.int64()),
+        "timestamp": _numbers([chunk.timestamps for chunk in rows], SCHEMA.field("timestamp").type),
         "key": _column([chunk.keys for chunk in rows], pa.string()),
         "headers": _maps(chain.from_iterable(chunk.headers for chunk in rows)),
         "replay_id": pa.repeat(pa.scalar(replay_id, pa.string()), count),
@@ -159,6 +160,10 @@ def _table(dataset: str, rows: Sequence[Rows], replay_id: str | None) -> Any:
 
 def _column(values: Sequence[Sequence[object]], kind: Any) -> Any:
     return pa.array(values[0] if len(values) == 1 else [*chain.from_iterable(values)], kind)
+
+
+def _numbers(values: Sequence[array[int]], kind: Any) -> Any:
+    return pa.concat_arrays([pa.Array.from_buffers(kind, len(each), [None, pa.py_buffer(each)]) for each in values])
 
 
 def _moments(texts: Any) -> tuple[Any, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from streamlake.domain.model.positions import Lane, TopicPartition
@@ -10,6 +11,11 @@ from streamlake.domain.model.records import Header
 
 ENVELOPE_BYTES = 330
 """About what an envelope adds to its payload."""
+
+
+def longs(numbers: Iterable[int] = ()) -> array[int]:
+    """A column of 64-bit numbers: eight bytes each, where a list of them takes forty."""
+    return array("q", numbers)
 
 
 @dataclass(slots=True)
@@ -22,8 +28,8 @@ class Rows:
 
     source: TopicPartition
     topic_id: str
-    offsets: list[int] = field(default_factory=list)
-    timestamps: list[int] = field(default_factory=list)
+    offsets: array[int] = field(default_factory=longs)
+    timestamps: array[int] = field(default_factory=longs)
     keys: list[str | None] = field(default_factory=list)
     schema_versions: list[str] = field(default_factory=list)
     ingestion_ids: list[str] = field(default_factory=list)
@@ -62,8 +68,8 @@ class Rows:
         return Rows(
             self.source,
             self.topic_id,
-            [*map(self.offsets.__getitem__, wanted)],
-            [*map(self.timestamps.__getitem__, wanted)],
+            longs(map(self.offsets.__getitem__, wanted)),
+            longs(map(self.timestamps.__getitem__, wanted)),
             [*map(self.keys.__getitem__, wanted)],
             [*map(self.schema_versions.__getitem__, wanted)],
             [*map(self.ingestion_ids.__getitem__, wanted)],

@@ -13,7 +13,7 @@ from streamlake.domain.model.dead_letters import LetterSource
 from streamlake.domain.model.parts import PartInfo
 from streamlake.domain.model.positions import Lane, Offsets, TopicPartition
 from streamlake.domain.model.records import Appended, Header
-from streamlake.domain.model.rows import Rows
+from streamlake.domain.model.rows import Rows, longs
 
 COMMIT_VERSION = 1
 
@@ -41,8 +41,8 @@ class Row(NamedTuple):
         return Rows(
             source,
             topic_id,
-            [offset],
-            [timestamp],
+            longs([offset]),
+            longs([timestamp]),
             [self.key],
             [self.schema_version],
             [self.ingestion_id],

@@ -22,7 +22,7 @@ from streamlake.domain.model.envelope import (
     ingestion_id_of_record,
 )
 from streamlake.domain.model.records import NO_TIMESTAMP, Header, RecordBatch
-from streamlake.domain.model.rows import Rows
+from streamlake.domain.model.rows import Rows, longs
 from streamlake.domain.model.snapshots import Row
 from streamlake.domain.model.times import DAY_MS, LAST_MS, rfc3339_of_ms
 from streamlake.domain.ports.contract_catalog import ContractCatalog
@@ -82,8 +82,8 @@ class JudgeRecords:
         except (DataFault, ValueError):
             pass  # whatever it is, `judge` finds it again and says so
         end = start + len(payloads)
-        rows.offsets = list(batch.offsets[start:end])
-        rows.timestamps = list(batch.timestamps[start:end])
+        rows.offsets = longs(batch.offsets[start:end])
+        rows.timestamps = longs(batch.timestamps[start:end])
         rows.headers = [_NO_HEADERS] * len(payloads)
         return rows
 

@@ -163,7 +163,7 @@ def test_columns_hold_what_the_rows_had(
     told = columns_of(rows)
     assert told["payload"] == payloads
     assert (told["key"], told["producer_service"]) == (rows.keys, rows.producer_services)
-    assert (told["ingestion_id"], told["offset"]) == (rows.ingestion_ids, rows.offsets)
+    assert (told["ingestion_id"], told["offset"]) == (rows.ingestion_ids, list(rows.offsets))
     names = dict.fromkeys(name for name, _ in headers)
     assert told["headers"][-1] == [(name, [value for other, value in headers if other == name]) for name in names]
     assert told["headers"][:-1] == [[]] * (len(payloads) - 1)
