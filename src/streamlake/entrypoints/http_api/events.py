@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple, TypeVar
@@ -149,7 +150,7 @@ class EventRoutes:
             raise Refused(Problem("not-ready", "The server is shutting down; nothing was stored.")) from None
 
     async def _settled(self, begin: Callable[..., None]) -> EventOutcome:
-        future: asyncio.Future[EventOutcome] = self._begun(partial(begin, self._clock.now()))
+        future: asyncio.Future[EventOutcome] = self._begun(begin, self._clock.now())
         try:
             return await future
         except asyncio.CancelledError:
@@ -164,19 +165,19 @@ class EventRoutes:
                 if first:
                     await asyncio.sleep(0)
                 some = events[first : first + AT_ONCE]
-                futures.append(self._begun(partial(ingest, request, some, now, first=first)))
+                futures.append(self._begun(partial(ingest, request, some, first=first), now))
             for future in futures:
                 outcomes += await future
         except asyncio.CancelledError:
             raise _CutOff from None
         return outcomes
 
-    def _begun(self, begin: Callable[..., None]) -> asyncio.Future[R]:
+    def _begun(self, begin: Callable[..., None], now: datetime) -> asyncio.Future[R]:
         loop = asyncio.get_running_loop()
         if self._deliveries is None:
             self._deliveries = Deliveries(loop)
         future: asyncio.Future[R] = loop.create_future()
-        begin(done=partial(self._deliveries.deliver, future))
+        begin(now, partial(self._deliveries.deliver, future))
         return future
 
     def _single(self, request: IngestRequest, outcome: EventOutcome) -> Answer:
