@@ -216,7 +216,7 @@ class World:
     def api(self, *options: str) -> Child:
         """Start the HTTP API and wait until it is ready."""
         child = self.start_api(*options)
-        wait_until("api ready", child.is_ready)
+        wait_until_ready(child)
         return child
 
     def start_api(self, *options: str) -> Child:
@@ -227,7 +227,7 @@ class World:
     def consumer(self, name: str) -> Child:
         """Start a consumer and wait until it is ready."""
         child = self.start_consumer(name)
-        wait_until(f"{name} ready", child.is_ready)
+        wait_until_ready(child)
         return child
 
     def start_consumer(self, name: str) -> Child:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.faulty import CLASSIC, KIP_848, SESSION_S, FaultyWorld, good, write
-from tests.integration.system import Child, wait_until
+from tests.integration.system import Child, wait_until, wait_until_ready
 from tests.services.fault_proxy import fault_proxy
 from tests.services.gcs import GcsService
 from tests.services.kafka import KafkaService
@@ -42,7 +42,7 @@ def _join(world: FaultyWorld, *names: str) -> list[Child]:
     before = world.members()
     children = [world.launch_consumer(name) for name in names]
     for child in children:
-        wait_until("it is ready", child.is_ready)
+        wait_until_ready(child)
     wait_until("all are members", lambda: world.members() == before + len(names))
     return children
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from confluent_kafka.admin import AdminClient
 from tests.integration.conftest import missing, promised
-from tests.integration.system import Child, World, delete_topic, wait_until
+from tests.integration.system import Child, World, delete_topic, wait_until, wait_until_ready
 from tests.services.kafka import KafkaService, kafka
 from tests.torture_http.__main__ import UNAVAILABLE
 from tests.torture_http.ledger import Attempt, event_body
@@ -99,7 +99,7 @@ def test_without_its_topics_a_dataset_takes_nothing_and_with_them_it_does(world:
     assert raw_topic(world.dataset) in ready.text
 
     assert world.cli("topics", "provision").returncode == 0
-    wait_until("the API is ready", api.is_ready)
+    wait_until_ready(api)
     taken = httpx.post(url(world, api), content=event_body(Attempt(1, 2), "o-1", broken=None), headers=JSON)
     assert taken.status_code == 202
     assert stored(world) == {event_body(Attempt(1, 2), "o-1", broken=None)}
@@ -143,7 +143,7 @@ def test_a_broker_that_freezes_makes_answers_late_then_unknown_and_a_retry_has_t
     unknown = httpx.post(url(world, api), content=body, headers=headers, timeout=30)
     took = time.monotonic() - began
     frail.resume()
-    wait_until("the API is ready again", api.is_ready)
+    wait_until_ready(api)
     again = httpx.post(url(world, api), content=body, headers=headers, timeout=30)
 
     assert (unknown.status_code, again.status_code) == (504, 202)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.integration.conftest import promised
 from tests.integration.faulty import FaultyWorld, good, log_lines, problems, write
-from tests.integration.system import Child, World, wait_until
+from tests.integration.system import Child, World, wait_until, wait_until_ready
 from tests.services.fault_proxy import fault_proxy
 from tests.services.faults import Fault
 from tests.services.gcs import GcsService
@@ -67,7 +67,7 @@ def _all_committed(world: FaultyWorld) -> bool:
 def test_it_leaves_in_time_whatever_does_not_answer(world: FaultyWorld, broker: KafkaService, broken: str) -> None:
     """SIGTERM with records in hand: exit 0 within 30 s, and the next one lands what it had left."""
     leaving = world.launch_consumer("leaving")
-    wait_until("it is ready", leaving.is_ready)
+    wait_until_ready(leaving)
     write(world, [good(f"before-{n}") for n in range(60)])
     wait_until("everything is committed", world.all_committed)
     if "store" in broken:
@@ -110,7 +110,7 @@ def test_it_waits_for_a_world_that_is_away_at_start(world: FaultyWorld, broker: 
     wait_until("it names the log", lambda: "LogUnavailable" in " ".join(problems(starting) or []), 40)
     broker.restart()
     wait_until("everything is committed", partial(_all_committed, world))
-    wait_until("it is ready", starting.is_ready, 10)
+    wait_until_ready(starting, within_s=10)
     assert world.observe().faults() == {}
 
 

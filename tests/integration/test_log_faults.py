@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
 from tests.integration.faulty import FaultyWorld, good, log_lines, problems, write
-from tests.integration.system import Child, delete_topic, wait_until
+from tests.integration.system import Child, delete_topic, wait_until, wait_until_ready
 from tests.services.fault_proxy import fault_proxy
 from tests.services.gcs import GcsService
 from tests.services.kafka import KafkaService
@@ -45,7 +45,7 @@ def kafka_admin(kafka_service: KafkaService) -> AdminClient:
 
 def _consumer(world: FaultyWorld, name: str = "consumer") -> Child:
     child = world.launch_consumer(name)
-    wait_until("the consumer is ready", child.is_ready)
+    wait_until_ready(child)
     return child
 
 
@@ -62,7 +62,7 @@ def _provision_and_check(world: FaultyWorld, consumer: Child) -> None:
     """The operator mends the topics; the one bad record becomes a letter, and everything else lands."""
     assert world.cli("topics", "provision").returncode == 0
     wait_until("everything is committed", world.all_committed, PROBE_S + 15)
-    wait_until("it is ready again", consumer.is_ready, 10)
+    wait_until_ready(consumer, within_s=10)
     verdict = world.observe()
     assert verdict.faults() == {}
     assert len(verdict.letters) == 1
@@ -156,7 +156,7 @@ def test_a_topic_recreated_under_a_live_consumer_is_another_log(
     new = [f"new-{n:03}" for n in range(120)]
     write(world, [good(label) for label in new])
     wait_until("all of the new log is committed", world.all_committed, PROBE_S + 20)
-    wait_until("it is ready again", consumer.is_ready, 10)
+    wait_until_ready(consumer, within_s=10)
     assert _told(consumer, "TopicMissing") or _told(consumer, "TopicRecreated")
     landed = _records_by_topic_id(world)
     assert landed.pop(first_id) == old
@@ -195,7 +195,7 @@ def test_what_retention_took_halts_its_partition_until_the_gap_is_accepted(
     assert b"[10, 15)" in shown.stdout
     assert world.cli("resume", "--dataset", world.dataset, "--partition", "0", "--accept-gap").returncode == 0
     wait_until("it goes on", world.all_committed, PROBE_S + 8)
-    wait_until("it is ready", again.is_ready, 10)
+    wait_until_ready(again, within_s=10)
     [gap] = world.store.list("ops/gaps/")
     assert f"{world.topic_id}-0-10-15" in gap.name
     verdict = world.observe()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.integration.conftest import promised
 from tests.integration.faulty import CLASSIC, KIP_848, SESSION_S, FaultyWorld, PatientProducer
-from tests.integration.system import wait_until
+from tests.integration.system import wait_until, wait_until_ready
 from tests.services.fault_proxy import fault_proxy
 from tests.services.gcs import GcsService
 from tests.services.kafka import KafkaService, kafka
@@ -58,7 +58,7 @@ def test_a_flapping_network_loses_and_doubles_nothing_and_heals_by_itself(world:
     _, network = flaky
     children = [world.launch("api", "api"), world.launch_consumer("one"), world.launch_consumer("two")]
     for child in children:
-        wait_until("it is ready", child.is_ready)
+        wait_until_ready(child)
     before = Counter(network.befallen)
     producer = PatientProducer(children[0], world.dataset, seed=1, pace_s=0.1, batch=10)
     with flapping(network, seed=7, frozen_s=FROZEN_S):
@@ -68,7 +68,7 @@ def test_a_flapping_network_loses_and_doubles_nothing_and_heals_by_itself(world:
     answers = producer.stop()
     wait_until("everything is committed", world.all_committed, RECOVERY_S)
     for child in children:
-        wait_until("it is ready again", child.is_ready, RECOVERY_S)
+        wait_until_ready(child, within_s=RECOVERY_S)
     took = time.monotonic() - began
     print(f"connections befallen: {dict(network.befallen)}; events: {len(answers.accepted)} accepted,")
     print(f"{dict(answers.other)} refused, requests unanswered: {dict(producer.silences)}; recovery {took:.1f} s")

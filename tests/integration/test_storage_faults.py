@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.faulty import FaultyWorld, good, problems, write
-from tests.integration.system import Child, wait_until
+from tests.integration.system import Child, wait_until, wait_until_ready
 from tests.services.fault_proxy import fault_proxy
 from tests.services.faults import REFUSED, Fault, Request
 from tests.services.gcs import GcsService
@@ -37,7 +37,7 @@ def landing(
         world = FaultyWorld(folder, kafka_service.bootstrap, proxy, gcs_service.endpoint, dataset)
         world.set_up()
         consumer = world.launch_consumer("consumer")
-        wait_until("the consumer is ready", consumer.is_ready)
+        wait_until_ready(consumer)
         yield world, consumer
         world.close()
 
@@ -74,7 +74,7 @@ def test_an_outage_heals_by_itself(landing: Landing, classes: Sequence[Fault]) -
     world.faults.end()
     wait_until("everything is committed", world.all_committed, RECOVERY_S)
     wait_until("nothing is held", lambda: not world.faults.pending, 20)
-    wait_until("it is ready again", consumer.is_ready, 10)
+    wait_until_ready(consumer, within_s=10)
     verdict = world.observe()
     assert verdict.faults() == {}
     assert verdict.letters == set()
@@ -110,7 +110,7 @@ def test_denied_everything_it_halts_and_lives_and_heals(landing: Landing) -> Non
     assert world.committed() == committed
     world.faults.end()
     wait_until("everything is committed", world.all_committed, PROBE_S + 8)
-    wait_until("it is ready again", consumer.is_ready, 5)
+    wait_until_ready(consumer, within_s=5)
     assert world.observe().faults() == {}
 
 
@@ -166,7 +166,7 @@ def test_a_damaged_prefix_halts_who_needs_it_and_nobody_else(
 
         world.delete(stray)
         wait_until("everything is committed", world.all_committed, PROBE_S + 8)
-        wait_until("it is ready again", consumer.is_ready, 5)
+        wait_until_ready(consumer, within_s=5)
         assert world.observe().faults() == {}
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 import psutil
 from confluent_kafka import Producer
 from tests.integration.faulty import CLASSIC, FaultyWorld
-from tests.integration.system import Child, wait_until
+from tests.integration.system import Child, wait_until, wait_until_ready
 from tests.services.fault_proxy import fault_proxy
 from tests.services.faults import Fault
 from tests.services.gcs import gcs
@@ -114,7 +114,7 @@ def main() -> int:
 def _measure(story: str, bootstrap: str, endpoint: str, partitions: int, feed: Feed, outage_s: float) -> Sizes:
     with _world(bootstrap, endpoint, partitions) as world:
         consumer = world.launch_consumer("consumer")
-        wait_until("the consumer is ready", consumer.is_ready)
+        wait_until_ready(consumer)
         over, watch = threading.Event(), _Watch(consumer)
         producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "queue.buffering.max.kbytes": 65536})
         feeding = threading.Thread(target=feed, args=(producer, raw_topic(world.dataset), over), name="feed")

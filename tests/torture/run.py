@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 from tests.integration.faulty import SESSION_S, FaultyWorld, PatientProducer
-from tests.integration.system import Answers, wait_until
+from tests.integration.system import Answers, wait_until, wait_until_ready
 from tests.services.fault_proxy import fault_proxy
 from tests.services.faults import Fault
 from tests.services.gcs import gcs
@@ -50,7 +50,7 @@ def torture(seed: int, seconds: float, brokers: int, folder: Path) -> Report:
             name = f"consumer-{number}"
             members[name] = Member(world, diary, name, ["consumer", "--dataset", world.dataset])
         for member in members.values():
-            wait_until(f"{member.name} is ready", member.child.is_ready)
+            wait_until_ready(member.child)
         wait_until("all have joined", lambda: world.members() == CONSUMERS)
         supervisor = Supervisor(list(members.values()))
         observer, weight = Observer(world), Scales(list(members.values()))

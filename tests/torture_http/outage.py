@@ -17,7 +17,7 @@ from shutil import which
 
 import httpx
 import psutil
-from tests.integration.system import World, wait_until
+from tests.integration.system import World, wait_until_ready
 from tests.services.kafka import KafkaService, ServiceUnavailable, kafka
 from tests.torture_http.ledger import Attempt, event_body
 
@@ -71,7 +71,7 @@ def outage(service: KafkaService, folder: Path, seconds: int) -> int:
         service.resume()
         for load in loads:
             load.wait(90)
-        wait_until("the API is ready again", api.is_ready)
+        wait_until_ready(api)
         again = httpx.post(url, content=event_body(Attempt(1, 1), "o", broken=None), headers=_json(), timeout=30)
     finally:
         world.close()

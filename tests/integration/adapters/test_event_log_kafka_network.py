@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import pytest
 from tests.contracts.event_log import record, stored
@@ -17,7 +18,7 @@ from tests.services.tcp_proxy import TcpProxy, tcp_proxy
 from streamlake.adapters.event_log.kafka import KafkaEventLog
 from streamlake.domain.errors import LogUnavailable
 from streamlake.domain.model.positions import Position, TopicPartition
-from streamlake.domain.ports.event_log import TopicSpec
+from streamlake.domain.ports.event_log import LogAdmin, LogReader, TopicSpec
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -30,12 +31,22 @@ NEVER_MS = 4_000_000_000_000
 IMPATIENT = {"reconnect.backoff.ms": "10", "reconnect.backoff.max.ms": "20"}
 CUTS = 15
 
-Ask = Callable[[], object]
+ASKS: Mapping[str, Callable[[LogAdmin, LogReader], object]] = {
+    "topics": lambda admin, _: admin.topics([TOPIC]),
+    "all topics": lambda admin, _: admin.topics(),
+    "topic_config": lambda admin, _: admin.topic_config(TOPIC),
+    "broker_count": lambda admin, _: admin.broker_count(),
+    "watermarks": lambda admin, _: admin.watermarks(LANES),
+    "offsets_for_times": lambda admin, _: admin.offsets_for_times(dict.fromkeys(LANES, 0)),
+    "offsets_for_no_times": lambda admin, _: admin.offsets_for_times(dict.fromkeys(LANES, NEVER_MS)),
+    "group_offsets": lambda admin, _: admin.group_offsets(GROUP, LANES),
+    "read": lambda _, reader: [offset for batch in reader.read(LANES[0], 0, RECORDS) for offset in batch.offsets],
+}
 
 
 @pytest.fixture(scope="module")
-def flaky() -> Iterator[tuple[TcpProxy, Mapping[str, Ask]]]:
-    """A network, and look-ups through it of a topic with records and a group with offsets."""
+def flaky() -> Iterator[tuple[TcpProxy, LogAdmin, LogReader]]:
+    """A network, and what looks through it at a topic with records and a group with offsets."""
     with tcp_proxy() as network, promised(kafka(behind=network)) as service:
         near = KafkaEventLog(service.bootstrap)
         admin, writer = near.admin(), near.writer()
@@ -45,35 +56,18 @@ def flaky() -> Iterator[tuple[TcpProxy, Mapping[str, Ask]]]:
         writer.close(5)
         admin.close()
         far = KafkaEventLog(f"127.0.0.1:{network.port}", IMPATIENT)
-        asked, reader = far.admin(), far.reader()
-        yield (
-            network,
-            {
-                "topics": lambda: asked.topics([TOPIC]),
-                "all topics": asked.topics,
-                "topic_config": lambda: asked.topic_config(TOPIC),
-                "broker_count": asked.broker_count,
-                "watermarks": lambda: asked.watermarks(LANES),
-                "offsets_for_times": lambda: asked.offsets_for_times(dict.fromkeys(LANES, 0)),
-                "offsets_for_no_times": lambda: asked.offsets_for_times(dict.fromkeys(LANES, NEVER_MS)),
-                "group_offsets": lambda: asked.group_offsets(GROUP, LANES),
-                "read": lambda: [offset for batch in reader.read(LANES[0], 0, RECORDS) for offset in batch.offsets],
-            },
-        )
+        asked = far.admin()
+        yield network, asked, far.reader()
         asked.close()
 
 
-ASKED = ["topics", "all topics", "topic_config", "broker_count", "watermarks", "offsets_for_times"]
-ASKED += ["offsets_for_no_times", "group_offsets", "read"]
-
-
-@pytest.mark.parametrize("what", ASKED)
+@pytest.mark.parametrize("what", ASKS)
 def test_what_is_asked_over_a_connection_that_drops_is_answered_right_or_not_at_all(
-    flaky: tuple[TcpProxy, Mapping[str, Ask]], what: str
+    flaky: tuple[TcpProxy, LogAdmin, LogReader], what: str
 ) -> None:
     """librdkafka answers some of it with 'no offset' and no error, which an empty log, or group, would look like."""
-    network, asks = flaky
-    ask, dice = asks[what], random.Random(1)
+    network, admin, reader = flaky
+    ask, dice = partial(ASKS[what], admin, reader), random.Random(1)
     right = answer(ask)
     for _ in range(CUTS):
         answer(ask)  # which connects again
@@ -86,7 +80,7 @@ def test_what_is_asked_over_a_connection_that_drops_is_answered_right_or_not_at_
         cutting.join()
 
 
-def answer(ask: Ask) -> object:
+def answer(ask: Callable[[], object]) -> object:
     """Ask until there is one."""
     while True:
         with contextlib.suppress(LogUnavailable):

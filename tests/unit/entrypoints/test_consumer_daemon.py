@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from tests.services.kafka import free_ports
 from tests.unit.entrypoints.lake import DATASET, RAW, START, Lake, places
 
+from streamlake.adapters.clock.manual import ManualClock
 from streamlake.domain.errors import AccessDenied, LogUnavailable, ObjectDamaged, SettingsInvalid
 from streamlake.domain.model.contracts import consumer_group
 from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
@@ -197,19 +198,14 @@ def test_while_the_log_does_not_answer_a_quiet_consumer_is_not_ready(lake: Lake)
 
 def test_what_a_poll_told_of_stands_until_the_log_has_answered() -> None:
     """Also beside an answer to what was asked before."""
-    now = [0.0]
-
-    class Time:
-        def monotonic(self) -> float:
-            return now[0]
-
-    health = LogHealth(Time())  # type: ignore[arg-type]
+    clock = ManualClock()
+    health = LogHealth(clock)
+    clock.advance(2.0)
     for asked, trouble in ((1.0, "LogUnavailable: poll"), (3.0, None)):
-        now[0] = 2.0
         health.poll_failed(LogUnavailable("poll"))
         health.answered(asked)
         assert health.trouble == trouble
-    now[0] = 4.0
+    clock.advance(2.0)
     health.served()
     health.look_failed(3.5, LogUnavailable("topics"))
     assert health.trouble is None, "records came after that was asked"
@@ -217,11 +213,11 @@ def test_what_a_poll_told_of_stands_until_the_log_has_answered() -> None:
     assert health.trouble == "LogUnavailable: topics"
     health.answered(6.0)
     assert health.trouble is None
-    now[0] = 7.0
+    clock.advance(3.0)
     health.poll_failed(AccessDenied("group"))
     health.answered(8.0)
     assert health.trouble == "AccessDenied: group", "the watcher needs no right to the group"
-    now[0] = 9.0
+    clock.advance(2.0)
     health.served()
     assert health.trouble is None
 

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,52 +183,51 @@ DEEDS = [
 ]
 
 
-class Crashing:
-    """Ends the process, or raises what else is given, before or after its nth deed."""
+class Faulty:
+    """Raises a fault, or ends the process by one, before or after the nth deed."""
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, nth: int, *, after: bool, fault: BaseException | None = None
-    ) -> None:
-        self.crashed = False
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, nth: int, fault: BaseException, *, after: bool) -> None:
+        self.struck = False
         self._left = nth
+        self._fault = fault
         self._after = after
-        self._fault = fault or Crash()
         for owner, name in DEEDS:
             monkeypatch.setattr(owner, name, self._wrapped(getattr(owner, name)))
 
     def _wrapped(self, deed: Callable[..., Any]) -> Callable[..., Any]:
-        def crashing(*arguments: Any, **named: Any) -> Any:
+        def faulty(*arguments: Any, **named: Any) -> Any:
             self._left -= 1
-            dying = self._left == 0
-            if dying and not self._after:
-                self.crashed = True
+            due = self._left == 0
+            if due and not self._after:
+                self.struck = True
                 raise self._fault
             done = deed(*arguments, **named)
-            if dying:
-                self.crashed = True
+            if due:
+                self.struck = True
                 raise self._fault
             return done
 
-        return crashing
+        return faulty
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("end", ["resume", "abort"])
+@pytest.mark.parametrize(
+    ("fault", "least"), [(Crash(), 7), (LogUnavailable("control: not there"), 4)], ids=["killed", "log away"]
+)
 def test_interrupted_at_any_deed_it_can_be_completed_or_aborted(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, after: bool, end: str
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, fault: BaseException, least: int, after: bool, end: str
 ) -> None:
-    crashes = 0
+    """The log is away for one deed, or the command ends there: whatever has ended has taken its order back."""
+    interrupted = 0
     for nth in range(1, 20):
         replay_id = f"r{nth}"
         stored(lake, replay_id)
         before = committed(lake)
         with monkeypatch.context() as patched:
-            crashing = Crashing(patched, nth, after=after)
-            try:
-                run(lake, replay_id)
-            except Crash:
-                crashes += 1
-        if not crashing.crashed:
+            faulty = Faulty(patched, nth, fault, after=after)
+            interrupted += not completes(lake, replay_id)
+        if not faulty.struck:
             break
         if end == "resume":
             assert run(lake, replay_id).state == COMPLETE
@@ -240,36 +238,14 @@ def test_interrupted_at_any_deed_it_can_be_completed_or_aborted(
         assert committed(lake) == before
         assert held(lake) is None
         assert lake.container.control().stop_order(DATASET) is None, "consumers stand by for a rewind that has ended"
-    assert crashes >= 7
+    assert interrupted >= least
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("end", ["resume", "abort"])
-def test_where_a_deed_fails_its_consumers_are_never_left_standing_by(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, after: bool, end: str
-) -> None:
-    """The log is away for one deed: whatever is said to have ended has taken its order back."""
-    failed = 0
-    for nth in range(1, 20):
-        replay_id = f"r{nth}"
-        stored(lake, replay_id)
-        before = committed(lake)
-        with monkeypatch.context() as patched:
-            faulty = Crashing(patched, nth, after=after, fault=LogUnavailable("control: not there"))
-            outcome = ended(partial(run, lake, replay_id))
-        if not faulty.crashed:
-            break
-        failed += outcome != COMPLETE
-        if held(lake) is None:
-            assert outcome == COMPLETE or end == "abort" or run(lake, replay_id).state == COMPLETE
-        elif end == "resume":
-            assert run(lake, replay_id).state == COMPLETE
-        else:
-            assert lake.container.replay().abort(replay_id, by="test").state == ABORTED
-        assert committed(lake) == before
-        assert held(lake) is None
-        assert lake.container.control().stop_order(DATASET) is None, "consumers stand by for a rewind that has ended"
-    assert failed >= 4
+def completes(lake: Lake, replay_id: str) -> bool:
+    try:
+        return run(lake, replay_id).state == COMPLETE
+    except (Crash, LogUnavailable):
+        return False
 
 
 @pytest.mark.parametrize("end", ["resume", "abort"])
@@ -318,23 +294,16 @@ def test_an_order_that_could_not_be_taken_back_at_once_is_taken_back_soon(
     assert next(calls) == 3
 
 
-def ended(attempt: Callable[[], RunRecord]) -> str:
-    try:
-        return attempt().state
-    except LogUnavailable:
-        return FAILED
-
-
 def test_another_rewind_of_the_dataset_is_refused_until_the_first_has_ended(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored(lake, "first")
     stored(lake, "second")
     with monkeypatch.context() as patched:
-        crashing = Crashing(patched, 4, after=True)
+        faulty = Faulty(patched, 4, Crash(), after=True)
         with pytest.raises(Crash):
             run(lake, "first")
-    assert crashing.crashed
+    assert faulty.struck
     with pytest.raises(ReplayRefused, match="is being rewound for replay first"):
         run(lake, "second")
     assert lake.container.replay().abort("first", by="test").state == ABORTED
