@@ -1,53 +1,63 @@
-"""Signals that end the demo, at the moments that were found to hurt: within an import, and while a process starts."""
+"""Signals that end the demo, at the moments that were found to hurt: where an exception is lost, and while it ends."""
 
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-from pathlib import Path
+import weakref
 
 import pytest
 
-from streamlake.entrypoints.demo.interrupts import Interrupted, interruptible, uninterrupted
+from streamlake.entrypoints.demo.interrupts import interruptible
 
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+ENDING = (signal.SIGINT, signal.SIGTERM)
+BOTH = pytest.mark.parametrize("number", ENDING)
 
 
-@BOTH
-def test_the_exit_code_is_ours_also_where_the_signal_falls_into_code_made_from_a_string(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    (tmp_path / "interrupted.py").write_text(
-        "import os, signal, sys\n"
-        "from streamlake.entrypoints.demo.interrupts import interruptible\n"
-        "try:\n"
-        "    with interruptible():\n"
-        f"        exec('os.kill(os.getpid(), {number.value})')\n"
-        "except KeyboardInterrupt:\n"
-        "    sys.exit(130)\n"
-    )
-    assert subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path).returncode == 130
+class Referred:
+    """Something to have a weak reference to."""
 
 
 @BOTH
-def test_what_must_not_be_cut_short_is_done_first(number: signal.Signals) -> None:
+def test_a_signal_is_heard_that_falls_where_an_exception_is_lost(number: signal.Signals) -> None:
+    with interruptible() as hear:
+        referred = Referred()
+        reference = weakref.ref(referred, lambda _: signal.raise_signal(number))
+        del referred
+        assert reference() is None
+        with pytest.raises(KeyboardInterrupt):
+            hear()
+
+
+@BOTH
+def test_what_is_between_two_looks_is_done_first(number: signal.Signals) -> None:
     done = []
+    with interruptible() as hear:
+        hear()
+        signal.raise_signal(number)
+        done.append("started, and known")
+        with pytest.raises(KeyboardInterrupt):
+            hear()
+    assert done
 
-    def start() -> None:
-        with interruptible():
-            with uninterrupted():
-                signal.raise_signal(number)
-                done.append("started")
-            done.append("never")
 
-    with pytest.raises(Interrupted):
-        start()
-    assert done == ["started"]
+@BOTH
+def test_it_does_not_end_well_with_a_signal_unheard(number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        signal.raise_signal(number)
+
+
+@BOTH
+def test_a_second_signal_cuts_the_ending_short(number: signal.Signals) -> None:
+    with interruptible() as hear:
+        signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            hear()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
 
 
 def test_afterwards_the_signals_mean_what_they_meant() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with interruptible(), uninterrupted():
-        pass
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    before = [signal.getsignal(number) for number in ENDING]
+    with interruptible():
+        assert [signal.getsignal(number) for number in ENDING] != before
+    assert [signal.getsignal(number) for number in ENDING] == before

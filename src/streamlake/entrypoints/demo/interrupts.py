@@ -1,41 +1,39 @@
-"""Ctrl-C and SIGTERM, so that whenever they come nothing is left running."""
+"""Ctrl-C and SIGTERM, heard between two steps of the demo: whenever they come nothing is left running."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from streamlake.entrypoints.signals import handled_by
 
+Hear = Callable[[], None]
+"""Called between two steps. Raises `KeyboardInterrupt`, once, where a signal has come."""
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM. Of a type of its own, or the exit code were not ours to choose:
 
-    CPython ends by SIGINT whatever `sys.exit` says, where a plain KeyboardInterrupt has passed code made from a string
-    (`exec` within an import, of a dataclass say; `_Py_UnhandledKeyboardInterrupt` in its Python/pythonrun.c).
+@contextmanager
+def interruptible() -> Iterator[Hear]:
+    """Both signals end this at the next `Hear`, at the latest at its own end. On the main thread only.
+
+    The first one does not raise where it falls: within a finalizer, or the callback of a weak reference (every import
+    has one), its exception would be lost and the demo play on; and a process just started would be known to nobody.
+    Once it has been heard, a second one raises at once: what is being ended may take too long.
     """
+    came = heard = False
 
+    def note(_number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        if heard:
+            raise KeyboardInterrupt
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Both signals raise `Interrupted`: the demo ends through every `finally`. On the main thread only."""
+    def hear() -> None:
+        nonlocal heard
+        if came and not heard:
+            heard = True
+            raise KeyboardInterrupt
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise Interrupted
-
-    with handled_by(interrupt):
-        yield
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Both signals wait for the end of this: a process must not be started and then be known to nobody."""
-    came: list[int] = []
-    try:
-        with handled_by(lambda number, _frame: came.append(number)):
-            yield
-    finally:
-        for number in came:
-            signal.raise_signal(number)
+    with handled_by(note):
+        yield hear
+        hear()

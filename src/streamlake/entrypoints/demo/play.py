@@ -16,7 +16,7 @@ from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.times import epoch_ms
 from streamlake.entrypoints.container import Container
 from streamlake.entrypoints.demo import show, traffic
-from streamlake.entrypoints.demo.interrupts import interruptible
+from streamlake.entrypoints.demo.interrupts import Hear, interruptible
 from streamlake.entrypoints.demo.proof import Proof, prove
 from streamlake.entrypoints.demo.stage import Stage, stage
 from streamlake.entrypoints.settings import Settings
@@ -39,9 +39,9 @@ def play(folder: Path, settings: Settings, environment: Mapping[str, str], *, ev
     _set_up(container)
     since = _ends(container)
     sent = traffic.Sent()
-    with interruptible(), stage(folder / "logs", environment) as crew:
+    with interruptible() as hear, stage(folder / "logs", environment, hear) as crew:
         _start(crew)
-        past_the_api = _perform(container, crew, sent, events, seed, since)
+        past_the_api = _perform(container, crew, hear, sent, events, seed, since)
         codes = crew.stop()
     proof = prove(
         container.reader(),
@@ -82,6 +82,7 @@ def _start(crew: Stage) -> None:
 def _perform(
     container: Container,
     crew: Stage,
+    hear: Hear,
     sent: traffic.Sent,
     events: int,
     seed: int,
@@ -93,6 +94,7 @@ def _perform(
     with show.progress(events) as bars, httpx.Client(base_url=url, timeout=30) as client:
         began = time.monotonic()
         for count in traffic.send(client, traffic.events(events, seed), sent):
+            hear()
             bars.sent(count)
             time.sleep(max(0.0, began + sent.total / EVENTS_A_SECOND - time.monotonic()))
             bars.landed(_committed(container, since))
@@ -111,6 +113,7 @@ def _perform(
         expected = len(sent.accepted) + poisoned
         bars.expect(expected)
         while (done := _committed(container, since)) < expected:
+            hear()
             bars.landed(done)
             if time.monotonic() > deadline:
                 raise LogUnavailable(f"only {done} of {expected} records were committed within {SETTLE_S:.0f} s")

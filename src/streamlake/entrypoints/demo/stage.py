@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from streamlake.domain.errors import LogUnavailable
-from streamlake.entrypoints.demo.interrupts import uninterrupted
+from streamlake.entrypoints.demo.interrupts import Hear
 
 START_S = 30.0
 STOP_S = 30.0
@@ -24,9 +24,10 @@ STOP_S = 30.0
 class Stage:
     """Child processes by name, each with a log file and, for asking how it is, a health port."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], hear: Hear) -> None:
         self._folder = folder
         self._environment = {**os.environ, **environment}
+        self._hear = hear
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.ports: dict[str, int] = {}
 
@@ -34,7 +35,7 @@ class Stage:
         """Run `streamlake ARGUMENTS` in the background, with a free port after `port_option`."""
         port = _free_port()
         command = [sys.executable, "-m", "streamlake", *arguments, port_option, str(port)]
-        with (self._folder / f"{name}.log").open("ab") as log, uninterrupted():
+        with (self._folder / f"{name}.log").open("ab") as log:
             # A session of its own: Ctrl-C reaches the demo alone, which then stops these in order.
             self._running[name] = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self._environment, start_new_session=True
@@ -45,6 +46,7 @@ class Stage:
         """Until `/readyz` says so. Raises `LogUnavailable` where the process ended or took too long."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
+            self._hear()
             if self._running[name].poll() is not None:
                 break
             with contextlib.suppress(httpx.TransportError):
@@ -80,9 +82,9 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(folder: Path, environment: Mapping[str, str]) -> Iterator[Stage]:
+def stage(folder: Path, environment: Mapping[str, str], hear: Hear) -> Iterator[Stage]:
     """A stage that is empty again at the end, however the end comes."""
-    made = Stage(folder, environment)
+    made = Stage(folder, environment, hear)
     try:
         yield made
     finally:
