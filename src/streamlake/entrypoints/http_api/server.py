@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -64,10 +64,12 @@ def serve(app_factory: Callable[[], Served], host: str, port: int, workers: int,
 
 def work(app_factory: Callable[[], Served], listener: socket.socket, grace_s: float) -> int:
     """One worker: make the application, serve, flush. The exit code."""
+    told: list[int] = []
     if threading.current_thread() is threading.main_thread():
-        # Told to stop before there is anything to stop: an orderly end too.
+        # Told to stop before there is anything to stop: an orderly end too. Not by an exception out of the handler: it
+        # is lost where the signal falls into a finalizer or a weak reference's callback, as any import has them.
         for sign in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(sign, lambda *_: sys.exit(0))
+            signal.signal(sign, lambda number, _: told.append(number))
     try:
         served = app_factory()
     except OperatorFault as fault:
@@ -75,7 +77,7 @@ def work(app_factory: Callable[[], Served], listener: socket.socket, grace_s: fl
         return EXIT_OPERATOR
     host, port = listener.getsockname()[:2]
     served.readiness.start()
-    server = server_of(served, grace_s)
+    server = server_of(served, grace_s, told)
     collect_seldom(10_000)
     log.info("api.listening", host=host, port=port, pid=os.getpid())
     server.run(sockets=[listener])
@@ -86,8 +88,8 @@ def work(app_factory: Callable[[], Served], listener: socket.socket, grace_s: fl
     return 0
 
 
-def server_of(served: Served, grace_s: float) -> Server:
-    """The server, configured and not started."""
+def server_of(served: Served, grace_s: float, told: Sequence[int] = ()) -> Server:
+    """The server, configured and not started. It stops as soon as it runs where signals were `told` before."""
     config = uvicorn.Config(
         served.app,
         loop="uvloop",
@@ -101,16 +103,17 @@ def server_of(served: Served, grace_s: float) -> Server:
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
     )
-    return Server(config, served, grace_s)
+    return Server(config, served, grace_s, told)
 
 
 class Server(uvicorn.Server):
     """uvicorn's server, stopping as promised."""
 
-    def __init__(self, config: uvicorn.Config, served: Served, grace_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, served: Served, grace_s: float, told: Sequence[int]) -> None:
         super().__init__(config)
         self._served = served
         self._grace_s = grace_s
+        self._told = told
         self._closing = threading.Lock()
 
     @contextlib.contextmanager
@@ -120,6 +123,7 @@ class Server(uvicorn.Server):
             yield
             return
         with handled_by(self.handle_exit):
+            self.should_exit = bool(self._told)
             yield
 
     async def on_tick(self, counter: int) -> bool:

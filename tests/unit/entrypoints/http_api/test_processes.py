@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 PROGRAM = """
-    import os, sys, tempfile
+    import os, signal, sys, tempfile, weakref
     from pathlib import Path
 
     from streamlake.domain.errors import SettingsInvalid
@@ -31,6 +31,13 @@ PROGRAM = """
         configure_logging("info", json=True)
         with tempfile.TemporaryDirectory() as folder:
             return Door(Path(folder)).served()
+
+    def make_told_to_stop():
+        class Referred: ...
+        referred = Referred()
+        reference = weakref.ref(referred, lambda _: signal.raise_signal(signal.SIGTERM))
+        del referred  # an exception in its callback is lost
+        return make()
 
     def refuse():
         raise SettingsInvalid("STREAMLAKE_EVENT_LOG: must name a log")
@@ -127,6 +134,13 @@ def test_one_worker_stops_in_order_and_exits_0(program: str) -> None:
         process.send_signal(signal.SIGTERM)
 
         assert process.wait(15) == 0
+
+
+def test_told_to_stop_before_it_serves_it_stops_in_order_and_exits_0(program: str) -> None:
+    with running(program, "make_told_to_stop", free_port(), 1) as process:
+        told = process.communicate(timeout=30)[1]
+
+    assert (process.returncode, '"api.stopped"' in told) == (0, True)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
