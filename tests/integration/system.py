@@ -12,19 +12,21 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from confluent_kafka.admin import AdminClient
@@ -55,6 +57,16 @@ def wait_until(what: str, condition: Callable[[], object], within_s: float = WAI
     while not condition():
         assert time.monotonic() < deadline, f"waited {within_s:.0f} s in vain: {what}"
         time.sleep(0.05)
+
+
+def is_locked(database: Path) -> bool:
+    """Does another process hold the sqlite file for writing, and go on holding it?"""
+    with closing(sqlite3.connect(database, timeout=1, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        return False
 
 
 def delete_topic(admin: AdminClient, name: str) -> None:
@@ -266,6 +278,15 @@ class World:
         """The raw topic's id."""
         topic = raw_topic(self.dataset)
         return self.admin.topics([topic])[topic].topic_id
+
+    def freeze(self, child: Child) -> None:
+        """SIGSTOP, outside of any write to the embedded log or store: with their one writer everyone would freeze."""
+        while True:
+            child.send(signal.SIGSTOP)
+            wait_until("it is frozen", lambda: psutil.Process(child.process.pid).status() == psutil.STATUS_STOPPED)
+            if not any(is_locked(database) for database in self.folder.rglob("*.sqlite")):
+                return
+            child.send(signal.SIGCONT)
 
     def members(self) -> int:
         """How many consumers the group has."""

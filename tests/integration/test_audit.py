@@ -92,7 +92,7 @@ def test_no_finding_through_live_landing_and_kill_9_and_all_of_it_proved_after(w
     first.kill()
     looks.append(audit(world))
     first = world.consumer("first")
-    second.send(signal.SIGSTOP)
+    world.freeze(second)
     looks.append(audit(world, "--deep"))
     wait_until("the frozen one is given up", lambda: world.members() == 1)
     second.send(signal.SIGCONT)

@@ -56,7 +56,7 @@ def test_every_offset_is_landed_once_or_lettered_through_kill_and_freeze(world: 
     first = world.consumer("first")
     wait_until("both are members again", lambda: world.members() == 2)
 
-    second.send(signal.SIGSTOP)
+    world.freeze(second)
     wait_until("the frozen one is given up", lambda: world.members() == 1)
     world.check_committed_has_landed()
     second.send(signal.SIGCONT)

@@ -131,8 +131,9 @@ def test_what_the_queue_does_not_take_is_certainly_not_stored(broken: KafkaServi
     finally:
         broken.resume()
     refused = [outcome for outcome in outcomes if isinstance(outcome, NotStored)]
-    assert len(refused) == 200
-    assert {type(outcome) for outcome in outcomes[:100]} == {OutcomeUnknown}
+    taken = len(outcomes) - len(refused)
+    assert taken in (99, 100), "librdkafka may give a delivered record's room back only after it was told"
+    assert [type(outcome) for outcome in outcomes[:taken]] == [OutcomeUnknown] * taken
     writer.close(5)
     assert 1 <= high(log, topic) <= 101
 
