@@ -389,6 +389,34 @@ class LogWriterContract:
         (small,) = stored(writer.append_and_wait([record(topic)]))
         assert small.offset == 0
 
+    def test_a_record_above_the_topics_limit_spoils_no_other_and_many_below_it_are_not_too_large_together(
+        self, log: EventLogHarness
+    ) -> None:
+        topic, dice = log.create_topic(config={"max.message.bytes": "10000"}), random.Random(1)
+        sizes = [20_000 if number % 50 == 7 else 500 for number in range(150)]
+        made = [
+            record(topic, key=b"%d" % number, value=dice.randbytes(size), headers=[("number", b"%d" % number)])
+            for number, size in enumerate(sizes)
+        ]
+        writer, told = log.writer(), list[Sequence[AppendOutcome]]()
+        writer.append(made, told.append)
+        writer.close(log.deadline_s)
+        [outcomes] = told
+        assert [isinstance(each, RecordTooLarge) for each in outcomes] == [size > 10_000 for size in sizes]
+        sent = {
+            (each.offset, one.key, one.value, one.headers[0][1], one.timestamp)
+            for each, one in zip(outcomes, made, strict=True)
+            if isinstance(each, Appended)
+        }
+        read = log.reader().read(TopicPartition(topic, 0), 0, len(made))
+        assert sent == {
+            (offset, key, value, headers[0][1], timestamp)
+            for batch in read
+            for offset, key, value, headers, timestamp in zip(
+                batch.offsets, batch.keys, batch.values, batch.headers, batch.timestamps, strict=True
+            )
+        }
+
     def test_one_bad_record_spoils_no_other_of_its_call(self, log: EventLogHarness) -> None:
         topic = log.create_topic()
         made = [record(topic), record(log.unique("missing")), record(topic)]

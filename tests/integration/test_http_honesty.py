@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from streamlake.domain.model.contracts import raw_topic
 
 ROOT = Path(__file__).parents[2]
 JSON = {"content-type": "application/json"}
+NDJSON = {"content-type": "application/x-ndjson"}
 DELIVERY_S = 3
 GRACE_S = 6
 
@@ -103,6 +105,24 @@ def test_without_its_topics_a_dataset_takes_nothing_and_with_them_it_does(world:
     taken = httpx.post(url(world, api), content=event_body(Attempt(1, 2), "o-1", broken=None), headers=JSON)
     assert taken.status_code == 202
     assert stored(world) == {event_body(Attempt(1, 2), "o-1", broken=None)}
+
+
+def test_a_topic_for_small_records_refuses_the_large_one_and_none_that_was_sent_beside_it(world: World) -> None:
+    """A broker refuses what the client sends as one batch as a whole; also where only their sum is too much for it."""
+    assert world.cli("topics", "provision").returncode == 0
+    world.admin.configure_topic(raw_topic(world.dataset), {"max.message.bytes": "10000"})
+    api, dice = world.api(), random.Random(3)
+    sizes = [30_000 if number == 60 else 300 for number in range(120)]
+    events = [
+        event_body(Attempt(number, 1), "one-key", broken=None)[:-1]
+        + b',"unlisted":"%s"}' % dice.randbytes(size).hex().encode()
+        for number, size in enumerate(sizes)
+    ]
+    answer = httpx.post(f"{url(world, api)}:batch", content=b"\n".join(events), headers=NDJSON, timeout=30)
+    told = [(result["status"], result.get("type")) for result in answer.json()["results"]]
+    large = (413, "urn:streamlake:problem:too-large")
+    assert (answer.status_code, told) == (207, [(202, None) if size == 300 else large for size in sizes])
+    assert stored(world) == {event for event, size in zip(events, sizes, strict=True) if size == 300}
 
 
 def test_a_topic_deleted_under_a_running_api_takes_nothing_until_it_is_there_again(

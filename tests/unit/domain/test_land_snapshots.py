@@ -186,16 +186,6 @@ def test_a_letter_too_large_for_its_topic_is_truncated() -> None:
     assert told["dlq_truncated_from_bytes"] == str(len(large)).encode()
 
 
-def test_a_small_letter_refused_beside_a_large_one_stays_whole() -> None:
-    """A broker refuses the batch that the client made of both, and each of them with it."""
-    log = open_log(dlq_bytes=2 * TRUNCATED_BYTES)
-    writer = FaultyWriter(log.writer(), {2: RecordTooLarge("the batch")})
-    large = b"x" * (3 * TRUNCATED_BYTES)
-    landing(log, MemoryObjectStore(), writer).land(sealed(values={0: large, 1: BAD}), NOW)
-    told = {told["dlq_source_offset"]: (value, "dlq_truncated_from_bytes" in told) for value, told in letters_in(log)}
-    assert told == {b"0": (large[:TRUNCATED_BYTES], True), b"1": (BAD, False)}
-
-
 def test_a_topic_too_small_for_any_letter_is_the_operators_fault_and_nothing_is_lost() -> None:
     log, store = open_log(dlq_bytes=100), MemoryObjectStore()
     snapshot = sealed()

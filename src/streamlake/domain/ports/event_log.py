@@ -31,7 +31,8 @@ class LogWriter(Protocol):
 
         `done` may run on the writer's own thread, or on the caller's before this returns; it must be quick and not
         raise. Never raises for a record's sake: a full queue is a `NotStored` outcome. Records of one call and one
-        partition keep their order.
+        partition keep their order. `RecordTooLarge` is said of a record that is too large by itself: what a log refuses
+        together is sent again one by one, and may then come after later ones.
         """
 
     @abstractmethod

@@ -33,7 +33,7 @@ from streamlake.domain.errors import (
 from streamlake.domain.model.contracts import dlq_topic, raw_topic
 from streamlake.domain.model.dead_letters import STAGE_CONSUMER, LetterSource, dead_letter, truncated
 from streamlake.domain.model.positions import Position, TopicPartition
-from streamlake.domain.model.records import Appended, AppendOutcome, OutgoingRecord, RecordBatch
+from streamlake.domain.model.records import Appended, RecordBatch
 from streamlake.domain.model.rows import Rows
 from streamlake.domain.model.snapshots import Letter, Snapshot, Span, commit_metadata
 from streamlake.domain.model.times import DAY_MS, iso_date
@@ -389,7 +389,7 @@ class LandSnapshots:
         outcomes = list(self._letters.append_and_wait(records))
         for at, outcome in enumerate(outcomes):
             if isinstance(outcome, RecordTooLarge):
-                outcomes[at] = self._send_alone(records[at], refused_alone=len(records) == 1)
+                [outcomes[at]] = self._letters.append_and_wait([truncated(records[at])])
         fault: StreamLakeError | None = None
         for letter, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Appended):
@@ -407,15 +407,6 @@ class LandSnapshots:
             else:
                 fault = fault or outcome
         return fault
-
-    def _send_alone(self, record: OutgoingRecord, *, refused_alone: bool) -> AppendOutcome:
-        """A broker refuses a batch of records as a whole: only what is refused by itself is too large, and is cut."""
-        if not refused_alone:
-            [outcome] = self._letters.append_and_wait([record])
-            if not isinstance(outcome, RecordTooLarge):
-                return outcome
-        [outcome] = self._letters.append_and_wait([truncated(record)])
-        return outcome
 
     def _has_landed(self, letter: Letter, replay_id: str | None) -> bool:
         """Landed wins: a process with another contract must not letter what the raw zone has."""
