@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.contracts.event_log import partitions_of, record, stored
@@ -11,7 +12,7 @@ from tests.integration.conftest import promised
 from tests.services.kafka import kafka
 
 from streamlake.adapters.event_log.kafka import KafkaEventLog
-from streamlake.domain.model.positions import Watermarks
+from streamlake.domain.model.positions import Position, Watermarks
 from streamlake.domain.ports.event_log import TopicSpec
 
 pytestmark = pytest.mark.kafka
@@ -33,4 +34,16 @@ def test_a_topic_is_known_to_the_leaders_of_its_partitions_when_it_is_said_to_be
         assert admin.watermarks(places) == dict.fromkeys(places, Watermarks(0, 0))
         stored(writer.append_and_wait([record(place.topic, partition=place.partition) for place in places]))
     writer.close(5)
+    admin.close()
+
+
+def test_groups_are_altered_also_while_their_coordinators_come_up(log: KafkaEventLog) -> None:
+    """The first groups of a cluster: the brokers know late which of them has which; each partition is told so."""
+    admin, places = log.admin(), partitions_of(uuid.uuid4().hex, 2)
+    assert admin.create_topic(TopicSpec(places[0].topic, 2, 3))
+    wanted = {f"group-{number}": dict.fromkeys(places, Position(number, "metadata")) for number in range(40)}
+    with ThreadPoolExecutor(16) as pool:
+        altered = [pool.submit(admin.alter_group_offsets, group, positions) for group, positions in wanted.items()]
+    assert [each.result() for each in altered] == [None] * len(wanted)
+    assert {group: admin.group_offsets(group, places) for group in wanted} == wanted
     admin.close()

@@ -136,7 +136,8 @@ class KafkaAdmin(LogAdmin):
     def group(self, group: str) -> GroupInfo:
         with translated(f"group {group}"):
             try:
-                described = self._settled(lambda: self._client.describe_consumer_groups([group], **_TIMEOUT)[group])
+                asked = self._client.describe_consumer_groups
+                described = self._patiently(lambda: asked([group], **_TIMEOUT)[group].result())
             except KafkaException as e:
                 if e.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                     return GroupInfo(group, "Dead", [])
@@ -173,11 +174,15 @@ class KafkaAdmin(LogAdmin):
         doing = f"alter offsets of group {group}"
         places = [place_of(p, position.offset, position.metadata) for p, position in positions.items()]
         wanted = ConsumerGroupTopicPartitions(group, places)
+
+        def alter() -> None:
+            answer = self._client.alter_consumer_group_offsets([wanted], **_TIMEOUT)[group].result()
+            for place in answer.topic_partitions:
+                if place.error is not None:  # the coordinator's own troubles, too, are told of each partition
+                    raise KafkaException(place.error)
+
         with translated(doing, ALTER):
-            answer = self._settled(lambda: self._client.alter_consumer_group_offsets([wanted], **_TIMEOUT)[group])
-        for place in answer.topic_partitions:
-            if place.error is not None:
-                raise fault_of(place.error, f"{doing}: {place.topic}[{place.partition}]", ALTER)
+            self._patiently(alter)
 
     def close(self) -> None:
         self._open = None
@@ -235,16 +240,12 @@ class KafkaAdmin(LogAdmin):
             if place.topic not in topics or place.partition >= topics[place.topic].partitions:
                 raise TopicMissing(f"{place} does not exist")
 
-    def _settled(self, ask: Callable[[], Future[Any]]) -> Any:
-        """`_patiently`, of an answer that comes as a future.
-
-        librdkafka may abort the process where a connection drops within such a request (its issue 5397). Only commands
-        make them, never a consumer or the API.
-        """
-        return self._patiently(lambda: ask().result())
-
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask a group's coordinator, again where it is only just finding its feet: still one attempt to our caller."""
+        """Ask a group's coordinator, again where it is only just finding its feet: still one attempt to our caller.
+
+        Where a connection drops within an admin's request to one, librdkafka may abort the process (its issue 5397). So
+        only commands make those, never a consumer or the API.
+        """
         deadline = time.monotonic() + REQUEST_S
         while True:
             try:
