@@ -16,7 +16,7 @@ from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.times import epoch_ms
 from streamlake.entrypoints.container import Container
 from streamlake.entrypoints.demo import show, traffic
-from streamlake.entrypoints.demo.interrupts import Hear, interruptible
+from streamlake.entrypoints.demo.interrupts import interruptible
 from streamlake.entrypoints.demo.proof import Proof, prove
 from streamlake.entrypoints.demo.stage import Stage, stage
 from streamlake.entrypoints.settings import Settings
@@ -41,7 +41,7 @@ def play(folder: Path, settings: Settings, environment: Mapping[str, str], *, ev
     sent = traffic.Sent()
     with interruptible() as hear, stage(folder / "logs", environment, hear) as crew:
         _start(crew)
-        past_the_api = _perform(container, crew, hear, sent, events, seed, since)
+        past_the_api = _perform(container, crew, sent, events, seed, since)
         codes = crew.stop()
     proof = prove(
         container.reader(),
@@ -82,7 +82,6 @@ def _start(crew: Stage) -> None:
 def _perform(
     container: Container,
     crew: Stage,
-    hear: Hear,
     sent: traffic.Sent,
     events: int,
     seed: int,
@@ -94,7 +93,7 @@ def _perform(
     with show.progress(events) as bars, httpx.Client(base_url=url, timeout=30) as client:
         began = time.monotonic()
         for count in traffic.send(client, traffic.events(events, seed), sent):
-            hear()
+            crew.hear()
             bars.sent(count)
             time.sleep(max(0.0, began + sent.total / EVENTS_A_SECOND - time.monotonic()))
             bars.landed(_committed(container, since))
@@ -113,7 +112,7 @@ def _perform(
         expected = len(sent.accepted) + poisoned
         bars.expect(expected)
         while (done := _committed(container, since)) < expected:
-            hear()
+            crew.hear()
             bars.landed(done)
             if time.monotonic() > deadline:
                 raise LogUnavailable(f"only {done} of {expected} records were committed within {SETTLE_S:.0f} s")

@@ -27,7 +27,7 @@ class Stage:
     def __init__(self, folder: Path, environment: Mapping[str, str], hear: Hear) -> None:
         self._folder = folder
         self._environment = {**os.environ, **environment}
-        self._hear = hear
+        self.hear = hear
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.ports: dict[str, int] = {}
 
@@ -46,7 +46,7 @@ class Stage:
         """Until `/readyz` says so. Raises `LogUnavailable` where the process ended or took too long."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
-            self._hear()
+            self.hear()
             if self._running[name].poll() is not None:
                 break
             with contextlib.suppress(httpx.TransportError):
