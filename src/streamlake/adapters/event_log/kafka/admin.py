@@ -175,14 +175,18 @@ class KafkaAdmin(LogAdmin):
         places = [place_of(p, position.offset, position.metadata) for p, position in positions.items()]
         wanted = ConsumerGroupTopicPartitions(group, places)
 
-        def alter() -> None:
+        def alter() -> Any:
             answer = self._client.alter_consumer_group_offsets([wanted], **_TIMEOUT)[group].result()
             for place in answer.topic_partitions:
-                if place.error is not None:  # the coordinator's own troubles, too, are told of each partition
+                if place.error is not None and place.error.code() in JUST_STARTED:  # which is told of each partition
                     raise KafkaException(place.error)
+            return answer.topic_partitions
 
         with translated(doing, ALTER):
-            self._patiently(alter)
+            altered = self._patiently(alter)
+        for place in altered:
+            if place.error is not None:
+                raise fault_of(place.error, f"{doing}: {place.topic}[{place.partition}]", ALTER)
 
     def close(self) -> None:
         self._open = None
