@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 from confluent_kafka.admin import AdminClient
 from tests.services.kafka import free_ports, spawn
 
+from streamlake.domain.errors import TopicMissing
 from streamlake.domain.model.contracts import consumer_group, dlq_topic, raw_topic
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.records import Header, OutgoingRecord
@@ -278,6 +279,20 @@ class World:
         """The raw topic's id."""
         topic = raw_topic(self.dataset)
         return self.admin.topics([topic])[topic].topic_id
+
+    def append(self, records: Sequence[OutgoingRecord]) -> None:
+        """Straight to the log, all acknowledged, though a producer finds a topic made anew a second late."""
+        waiting = list(records)
+
+        def all_stored() -> bool:
+            nonlocal waiting
+            outcomes = self.writer.append_and_wait(waiting)
+            refused = [(e, record) for e, record in zip(outcomes, waiting, strict=True) if isinstance(e, Exception)]
+            assert not [error for error, _ in refused if not isinstance(error, TopicMissing)]
+            waiting = [record for _, record in refused]
+            return not waiting
+
+        wait_until("the producer finds the topic", all_stored, 15)
 
     def freeze(self, child: Child) -> None:
         """SIGSTOP, outside of any write to the embedded log or store: with their one writer everyone would freeze."""

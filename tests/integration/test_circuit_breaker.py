@@ -33,10 +33,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 def _write(world: World, partition: int, values: list[bytes]) -> None:
     now_ms = int(time.time() * 1000)
     topic = raw_topic(world.dataset)
-    outcomes = world.writer.append_and_wait(
-        [OutgoingRecord(topic, b"k", value, (), now_ms, partition) for value in values]
-    )
-    assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    world.append([OutgoingRecord(topic, b"k", value, (), now_ms, partition) for value in values])
 
 
 def test_a_flood_of_poison_halts_its_partition_until_somebody_resumes_it(world: World) -> None:
@@ -69,7 +66,7 @@ def test_some_poison_trips_nothing(world: World) -> None:
     world.set_up()
     world.consumer("consumer")
     _write(world, 0, [GOOD] * 160 + [b"{broken"] * 140)
-    world.writer.append_and_wait(poison(world.dataset, int(time.time() * 1000)))
+    world.append(poison(world.dataset, int(time.time() * 1000)))
     wait_until("everything is committed", world.all_committed)
     seen = world.observe()
     assert seen.faults() == {}

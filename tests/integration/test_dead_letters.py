@@ -69,7 +69,7 @@ def test_a_bad_deploy_is_dead_lettered_mended_redriven_and_the_audit_closes(worl
     api, consumer = world.api(), world.consumer("consumer")
     sent = _post(api, world.dataset, [_order("api", n) for n in range(EVENTS)])
     by_others = [_order("direct", n) for n in range(EVENTS)]
-    _write(world, [OutgoingRecord(raw_topic(world.dataset), b"k", value, (), _now_ms()) for value in by_others])
+    world.append([OutgoingRecord(raw_topic(world.dataset), b"k", value, (), _now_ms()) for value in by_others])
     wait_until("everything is committed", world.all_committed)
 
     share = EVENTS * 3 // NEW_CURRENCY
@@ -124,7 +124,7 @@ def test_letters_of_every_class_give_back_the_original_byte_for_byte(world: Worl
     large = os.urandom(450_000).hex().encode()
     records = [*poison(world.dataset, _now_ms()), OutgoingRecord(topic, None, b"{", hostile, _now_ms())]
     records.append(OutgoingRecord(topic, b"large", large, hostile[1:3], _now_ms(), 0))
-    _write(world, records)
+    world.append(records)
     api = world.api()
     world.consumer("consumer")
     sent = _post(api, world.dataset, [b"[]", b"\xef\xbb\xbf{}", b'{"order_id": "\\ud800"}'])
@@ -164,9 +164,9 @@ def test_a_header_name_that_is_not_utf8_stops_nobody(world: World, kafka_service
     world.set_up()
     topic = raw_topic(world.dataset)
     values = [_order(shop, 5) for shop in ("before", "between", "after")]
-    _write(world, [OutgoingRecord(topic, b"k", values[0], (), _now_ms())])
+    world.append([OutgoingRecord(topic, b"k", values[0], (), _now_ms())])
     write_with_header(kafka_service.bootstrap, topic, values[1], b"caf\xe9")
-    _write(world, [OutgoingRecord(topic, b"k", values[2], (("trace", b"t"),), _now_ms())])
+    world.append([OutgoingRecord(topic, b"k", values[2], (("trace", b"t"),), _now_ms())])
     world.consumer("consumer")
     wait_until("everything is committed", world.all_committed)
     [letter] = _json_lines(world, "export")
@@ -180,7 +180,7 @@ def test_a_header_name_that_is_not_utf8_stops_nobody(world: World, kafka_service
 
 def test_looking_moves_no_group_and_writes_nothing(world: World) -> None:
     world.set_up()
-    _write(world, poison(world.dataset, _now_ms()))
+    world.append(poison(world.dataset, _now_ms()))
     consumer = world.consumer("consumer")
     wait_until("everything is committed", world.all_committed)
     assert consumer.terminate() == 0
@@ -197,7 +197,7 @@ def test_a_redrive_killed_half_way_is_completed_by_the_next_one(world: World) ->
     world.set_up()
     consumer = world.consumer("consumer")
     by_others = [_order("direct", n, currency="SEK") for n in range(300)]
-    _write(world, [OutgoingRecord(raw_topic(world.dataset), b"k", value, (), _now_ms()) for value in by_others])
+    world.append([OutgoingRecord(raw_topic(world.dataset), b"k", value, (), _now_ms()) for value in by_others])
     wait_until("everything is committed", world.all_committed)
     assert consumer.terminate() == 0
     _allow_new_currency(world)
@@ -249,11 +249,6 @@ def _post(api: Child, dataset: str, events: list[bytes]) -> dict[str, bytes]:
     results = answer.json()["results"]
     assert {result["status"] for result in results} <= {202, 422}
     return {result["ingestion_id"]: event for result, event in zip(results, events, strict=True)}
-
-
-def _write(world: World, records: list[OutgoingRecord]) -> None:
-    outcomes = world.writer.append_and_wait(records)
-    assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
 
 
 def _json_lines(world: World, command: str) -> list[dict[str, Any]]:
