@@ -75,9 +75,10 @@ class BoundedRun:
         `complete` only where storage holds every selected record. One that was complete before, and still is, adds
         nothing at all. Raises only where not even the outcome could be recorded: the store's errors.
         """
-        done = self.complete_already()
-        if done is not None:
-            return done
+        with suppress(StreamLakeError):  # the attempt meets the same, and records it
+            done = self.complete_already()
+            if done is not None:
+                return done
         log = self._parts.records.begin(self._plan.replay_id, by, self._now())
         try:
             return self._carry_out(log, tell, accept_gap, accept_dead_letters)
@@ -87,7 +88,7 @@ class BoundedRun:
             return self._end_early(log, FAILED, f"{type(fault).__name__}: {fault}")
 
     def complete_already(self) -> RunRecord | None:
-        """The attempt that completed it, if storage still has all of it; else None."""
+        """The attempt that completed it, if storage still has all of it; else None. Raises errors of log and store."""
         runs = self._parts.records.runs(self._plan.replay_id)
         last = next((run for run in reversed(runs) if run.state == COMPLETE), None)
         if last is None:
@@ -125,7 +126,8 @@ class BoundedRun:
         counts = self.counts()
         if counts.close:
             return self._end(log, state=COMPLETE, counts=counts)
-        return self._end(log, state=FAILED, counts=counts, reason="selected is not landed + lettered: run it again")
+        hint = "run it again, or where dead letters were deleted run it under another id"
+        return self._end(log, state=FAILED, counts=counts, reason=f"selected is not landed + lettered: {hint}")
 
     def _note(self, log: RunLog, counts: Counts) -> None:
         with suppress(WorldFault):  # the record of a running attempt may lag

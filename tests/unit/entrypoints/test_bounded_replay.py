@@ -296,6 +296,24 @@ def test_a_replay_to_a_missing_letter_topic_fails_and_can_be_resumed(durable: La
     assert run(durable, "r").counts == Counts(20, 19, 1)
 
 
+def test_a_complete_replay_whose_letters_are_gone_fails_on_record_and_lands_nothing_again(durable: Lake) -> None:
+    durable.put(0, STAMPS[:20], {3: BAD})
+    durable.stored("r")
+    run(durable, "r")
+    assert isinstance(durable.admin, SqliteAdmin)
+    durable.admin.delete_topic(DLQ)
+    outcome = run(durable, "r")
+    assert (outcome.state, outcome.reason.partition(":")[0]) == (FAILED, "TopicMissing")
+    assert durable.container.replay().summary("r").runs[-1] == outcome
+    durable.create_topics()
+    again = run(durable, "r")
+    assert (again.state, again.counts) == (FAILED, Counts(20, 19, 0))
+    assert "another id" in again.reason
+    durable.stored("s")
+    assert (run(durable, "s").counts, durable.letters("s")) == (Counts(20, 19, 1), [(0, 3)])
+    assert durable.rows("r") == durable.rows("s")
+
+
 def test_it_reads_no_faster_than_told(lake: Lake) -> None:
     lake.put(0, STAMPS[:100])
     lake.stored("r")
