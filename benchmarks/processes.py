@@ -64,9 +64,7 @@ class Measured:
         self.events: list[dict[str, Any]] = []
         self.spawned = time.time()
         with log.open("wb") as output:
-            self.process = spawn(
-                ["env", "-i", *(f"{k}={v}" for k, v in environment.items()), *command], output.fileno()
-            )
+            self.process = spawn(command, output.fileno(), environment)
         self._seen = psutil.Process(self.process.pid)
 
     def look(self) -> None:

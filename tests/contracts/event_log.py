@@ -66,7 +66,7 @@ class EventLogHarness(ABC):
     Whatever it hands out it also closes, in its own teardown; the tests may have closed it before.
     """
 
-    deadline_s: float = 15.0
+    deadline_s: float = 30.0
     """How long a condition may take to come true."""
 
     session_s: float
@@ -743,8 +743,7 @@ class SubscriptionContract:
         group = log.unique("group")
         members = [Member(log, group, [topic]) for _ in range(2)]
         log.until(lambda: owned_once(members, places), *members)
-        for place in places:
-            log.fill(place, 3)
+        log.append([record(topic, partition=place.partition) for place in places for _ in range(3)])
         log.until(lambda: all(any(m.read[p] == [0, 1, 2] for m in members) for p in places), *members)
         for place in places:
             assert sorted(len(m.read[place]) for m in members) == [0, 3], "the other member read nothing"

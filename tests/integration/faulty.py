@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,7 +66,6 @@ class FaultyWorld(World):
         }
         super().__init__(folder, {**environment, **QUICK, **extra}, dataset, "json.gz")
         self.faults: Faults = proxy.faults
-        self._launching = threading.Lock()
         self._onlooker = Consumer({"bootstrap.servers": bootstrap, "group.id": self.group, "log_level": 0})
         self.store.close()
         at = urlsplit(url)
@@ -94,8 +92,7 @@ class FaultyWorld(World):
         """Start a process, ready or not; `port` is the one it had before."""
         port = port or free_ports(1)[0]
         option = "--port" if arguments[0] == "api" else "--http-port"
-        with self._launching:  # a process inherits os.environ, which is one for all threads
-            return self._start(name, [*arguments, option, str(port)], port)
+        return self._start(name, [*arguments, option, str(port)], port)
 
     def part_infos(self) -> list[ObjectInfo]:
         """Every part there is, with its metadata."""

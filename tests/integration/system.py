@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from confluent_kafka.admin import AdminClient
 from tests.services.kafka import free_ports, spawn
 
-from streamlake.domain.errors import TopicMissing
+from streamlake.domain.errors import TopicMissing, WorldFault
 from streamlake.domain.model.contracts import consumer_group, dlq_topic, raw_topic
 from streamlake.domain.model.positions import TopicPartition
 from streamlake.domain.model.records import Header, OutgoingRecord
@@ -53,10 +53,16 @@ CONTRACT = Path(__file__).parents[2] / "contracts" / "orders.v1.odcs.yaml"
 
 
 def wait_until(what: str, condition: Callable[[], object], within_s: float = WAIT_S) -> None:
-    """Poll a condition until it holds; fails naming what was waited for."""
+    """Poll a condition until it holds; fails naming what was waited for. A fault that passes means: not yet."""
     deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {within_s:.0f} s in vain: {what}"
+    while True:
+        fault = ""
+        try:
+            if condition():
+                return
+        except WorldFault as passing:
+            fault = f" ({passing})"
+        assert time.monotonic() < deadline, f"waited {within_s:.0f} s in vain: {what}{fault}"
         time.sleep(0.05)
 
 
@@ -73,7 +79,7 @@ def is_locked(database: Path) -> bool:
 def delete_topic(admin: AdminClient, name: str) -> None:
     """Delete a topic past StreamLake, which cannot; returns when it is gone."""
     admin.delete_topics([name], operation_timeout=30)[name].result()
-    wait_until("the topic is gone", lambda: name not in admin.list_topics(timeout=5).topics, 15)
+    wait_until("the topic is gone", lambda: name not in admin.list_topics(timeout=5).topics, 60)
 
 
 class Child:
@@ -82,10 +88,9 @@ class Child:
     def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path, port: int) -> None:
         self.port = port
         self.log = log
-        with log.open("ab") as output, _environment(environment):
-            self.process: subprocess.Popen[bytes] = spawn(
-                [sys.executable, "-m", "streamlake", *arguments], output.fileno()
-            )
+        command = [sys.executable, "-m", "streamlake", *arguments]
+        with log.open("ab") as output:
+            self.process: subprocess.Popen[bytes] = spawn(command, output.fileno(), {**os.environ, **environment})
 
     def send(self, number: signal.Signals) -> None:
         """SIGKILL, SIGSTOP, SIGCONT, SIGTERM ..."""
@@ -195,7 +200,7 @@ class World:
         text += f"  - property: partFormat\n    value: {part_format}\n"
         (contracts / f"{dataset}.v1.odcs.yaml").write_text(text)
         self.environment = {**environment, "STREAMLAKE_CONTRACTS": str(contracts), "STREAMLAKE_LOG_LEVEL": "info"}
-        with _environment(self.environment):
+        with _environment({**self.environment, "STREAMLAKE_KAFKA__DELIVERY_TIMEOUT_MS": "60000"}):
             container = Container(settings=Settings())
             self.event_log: EventLog = container.event_log()
             self.admin: LogAdmin = container.admin()
@@ -292,7 +297,7 @@ class World:
             waiting = [record for _, record in refused]
             return not waiting
 
-        wait_until("the producer finds the topic", all_stored, 15)
+        wait_until("the producer finds the topic", all_stored, 60)
 
     def freeze(self, child: Child) -> None:
         """SIGSTOP, outside of any write to the embedded log or store: with their one writer everyone would freeze."""
@@ -420,7 +425,9 @@ class Producer:
             self.error = error
 
     def _post(self, client: httpx.Client, events: list[bytes]) -> None:
-        answer = client.post(self._url, content=b"\n".join(events), headers={"Content-Type": "application/x-ndjson"})
+        body, headers = b"\n".join(events), {"Content-Type": "application/x-ndjson"}
+        while (answer := client.post(self._url, content=body, headers=headers)).status_code == 503:
+            time.sleep(0.2)  # nothing of it is stored: a probe of the log has just failed
         assert answer.status_code in (202, 207), answer.text
         for event, result in zip(events, answer.json()["results"], strict=True):
             if result["status"] == 202:

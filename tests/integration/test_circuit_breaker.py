@@ -65,7 +65,7 @@ def test_some_poison_trips_nothing(world: World) -> None:
     """Less than the share is lettered, and the stream goes on."""
     world.set_up()
     world.consumer("consumer")
-    _write(world, 0, [GOOD] * 160 + [b"{broken"] * 140)
+    _write(world, 0, [GOOD, GOOD, b"{broken"] * 140)
     world.append(poison(world.dataset, int(time.time() * 1000)))
     wait_until("everything is committed", world.all_committed)
     seen = world.observe()

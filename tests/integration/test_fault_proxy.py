@@ -30,11 +30,19 @@ def proxy(gcs_service: GcsService) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def store(proxy: FaultProxy) -> Iterator[GcsObjectStore]:
-    """A bucket of this test's own, through the proxy, with little patience."""
-    store = GcsObjectStore(f"p{uuid.uuid4().hex[:12]}", endpoint=proxy.endpoint, read_timeout_s=1.5)
+    """A bucket of this test's own, through the proxy."""
+    store = GcsObjectStore(f"p{uuid.uuid4().hex[:12]}", endpoint=proxy.endpoint)
     store.create_bucket()
     yield store
     store.close()
+
+
+@pytest.fixture
+def impatient(proxy: FaultProxy, store: GcsObjectStore) -> Iterator[GcsObjectStore]:
+    """The same, for one who soon gives up."""
+    impatient = GcsObjectStore(store._bucket, endpoint=proxy.endpoint, read_timeout_s=1.5)
+    yield impatient
+    impatient.close()
 
 
 def create(store: GcsObjectStore, name: str, body: bytes = b"body") -> None:
@@ -73,38 +81,43 @@ def test_chunked_bodies_and_connections_kept_alive_pass(proxy: FaultProxy, store
 
 @pytest.mark.parametrize("fault", [*REFUSED, Fault.RESET, Fault.SILENT, Fault.CORRUPT_REQUEST])
 def test_a_refused_request_is_not_applied(
-    proxy: FaultProxy, store: GcsObjectStore, gcs_service: GcsService, fault: Fault
+    proxy: FaultProxy, store: GcsObjectStore, impatient: GcsObjectStore, gcs_service: GcsService, fault: Fault
 ) -> None:
     """The client hears of a fault that passes, nothing is there, and the next attempt succeeds."""
     if fault is Fault.CORRUPT_REQUEST and not gcs_service.checks_crc32c:
         pytest.skip("this server accepts wrong checksums")
     proxy.faults.begin(fault, times=1)
     with pytest.raises(StoreUnavailable):
-        create(store, "a")
+        create(impatient if fault is Fault.SILENT else store, "a")
     assert names(store) == []
     create(store, "a")
     assert proxy.faults.figures() == {fault.value: 1}
 
 
 @pytest.mark.parametrize("fault", [Fault.APPLIED_503, Fault.APPLIED_RESET, Fault.APPLIED_SILENT])
-def test_a_lost_answer_leaves_the_object_there(proxy: FaultProxy, store: GcsObjectStore, fault: Fault) -> None:
+def test_a_lost_answer_leaves_the_object_there(
+    proxy: FaultProxy, store: GcsObjectStore, impatient: GcsObjectStore, fault: Fault
+) -> None:
     """The client hears of a fault that passes, and its next attempt loses against itself."""
     proxy.faults.begin(fault, times=1)
     with pytest.raises(StoreUnavailable):
-        create(store, "a", PART)
-    assert names(store) == ["a"]
+        create(impatient if fault is Fault.APPLIED_SILENT else store, "a", PART)
+    wait_until("it is applied", lambda: names(store) == ["a"], 30)
     with pytest.raises(AlreadyExists):
         create(store, "a")
 
 
-def test_a_late_request_is_applied_after_the_client_gave_up(proxy: FaultProxy, store: GcsObjectStore) -> None:
+def test_a_late_request_is_applied_after_the_client_gave_up(
+    proxy: FaultProxy, store: GcsObjectStore, impatient: GcsObjectStore
+) -> None:
     """First there is nothing, then there is."""
+    proxy.faults.late_s = 5.0
     proxy.faults.begin(Fault.LATE, times=1)
     with pytest.raises(StoreUnavailable):
-        create(store, "a")
+        create(impatient, "a")
     assert names(store) == []
-    wait_until("it is applied", lambda: names(store) == ["a"], 10)
-    wait_until("it is counted", lambda: proxy.faults.figures() == {"late": 1}, 10)
+    wait_until("it is applied", lambda: names(store) == ["a"], 30)
+    wait_until("it is counted", lambda: proxy.faults.figures() == {"late": 1}, 30)
     assert proxy.faults.pending == 0
 
 

@@ -74,7 +74,7 @@ def test_it_leaves_in_time_whatever_does_not_answer(world: FaultyWorld, broker: 
         world.faults.begin(Fault.SILENT)
     write(world, [good(f"left-{n}") for n in range(60)])
     if "store" in broken:
-        wait_until("an upload has no answer", lambda: "StoreUnavailable" in " ".join(problems(leaving) or []), 20)
+        wait_until("an upload has no answer", lambda: "StoreUnavailable" in " ".join(problems(leaving) or []), 60)
     if "frozen" in broken:
         broker.pause()
     elif "killed" in broken:
@@ -102,15 +102,15 @@ def test_it_waits_for_a_world_that_is_away_at_start(world: FaultyWorld, broker: 
     broker.kill()
     world.faults.begin(Fault.UNAVAILABLE)
     starting = world.launch_consumer("starting")
-    wait_until("it names the store", lambda: "StoreUnavailable" in " ".join(problems(starting) or []), 20)
+    wait_until("it names the store", lambda: "StoreUnavailable" in " ".join(problems(starting) or []), 60)
     alive = starting.get("/livez")
     assert alive is not None
     assert alive.status_code == 200
     world.faults.end()
-    wait_until("it names the log", lambda: "LogUnavailable" in " ".join(problems(starting) or []), 40)
+    wait_until("it names the log", lambda: "LogUnavailable" in " ".join(problems(starting) or []), 60)
     broker.restart()
     wait_until("everything is committed", partial(_all_committed, world))
-    wait_until_ready(starting, within_s=10)
+    wait_until_ready(starting, within_s=30)
     assert world.observe().faults() == {}
 
 
@@ -118,7 +118,7 @@ def test_a_stop_while_it_waits_to_start_is_heeded(world: FaultyWorld) -> None:
     """SIGTERM before it ever polled: exit 0, at once."""
     world.faults.begin(Fault.UNAVAILABLE)
     starting = world.launch_consumer("starting")
-    wait_until("it waits", lambda: any(line["event"] == "waiting to start" for line in log_lines(starting.log)), 20)
+    wait_until("it waits", lambda: any(line["event"] == "waiting to start" for line in log_lines(starting.log)), 60)
     code, took = _exit(starting)
     assert code == 0
     assert took <= EXIT_S

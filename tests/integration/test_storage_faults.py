@@ -66,15 +66,15 @@ def test_an_outage_heals_by_itself(landing: Landing, classes: Sequence[Fault]) -
     for fault in classes:
         # A slow answer is one to a question, and landing rarely asks: roll-ups do.
         world.faults.begin(fault, times=2 if fault is not Fault.SLOW_ANSWER else 1)
-        deadline = time.monotonic() + 25
+        deadline = time.monotonic() + 60
         while world.faults.counts[fault] <= began.get(fault.value, 0):
             assert time.monotonic() < deadline, f"{fault.value} befell nobody"
             write(world, [good(f"n{next(_numbers)}") for _ in range(20)])
             time.sleep(0.3)
     world.faults.end()
     wait_until("everything is committed", world.all_committed, RECOVERY_S)
-    wait_until("nothing is held", lambda: not world.faults.pending, 20)
-    wait_until_ready(consumer, within_s=10)
+    wait_until("nothing is held", lambda: not world.faults.pending, 60)
+    wait_until_ready(consumer, within_s=30)
     verdict = world.observe()
     assert verdict.faults() == {}
     assert verdict.letters == set()
@@ -85,7 +85,7 @@ def test_a_corrupt_answer_is_read_again(landing: Landing) -> None:
     world, _ = landing
     before = world.faults.counts[Fault.CORRUPT_ANSWER]
     world.faults.begin(Fault.CORRUPT_ANSWER, times=1)
-    deadline = time.monotonic() + 25
+    deadline = time.monotonic() + 60
     while world.faults.counts[Fault.CORRUPT_ANSWER] == before:
         assert time.monotonic() < deadline, "no roll-up was read"
         write(world, [good(f"n{next(_numbers)}") for _ in range(20)])
@@ -100,7 +100,7 @@ def test_denied_everything_it_halts_and_lives_and_heals(landing: Landing) -> Non
     committed = world.committed()
     world.faults.begin(Fault.FORBIDDEN)
     write(world, [good(f"n{next(_numbers)}") for _ in range(60)])
-    wait_until("readiness says so", lambda: "AccessDenied" in " ".join(problems(consumer) or []), 15)
+    wait_until("readiness says so", lambda: "AccessDenied" in " ".join(problems(consumer) or []), 60)
     answer = consumer.get("/readyz")
     assert answer is not None
     assert answer.status_code == 503
@@ -109,8 +109,8 @@ def test_denied_everything_it_halts_and_lives_and_heals(landing: Landing) -> Non
     assert alive.status_code == 200
     assert world.committed() == committed
     world.faults.end()
-    wait_until("everything is committed", world.all_committed, PROBE_S + 8)
-    wait_until_ready(consumer, within_s=5)
+    wait_until("everything is committed", world.all_committed, PROBE_S + 30)
+    wait_until_ready(consumer, within_s=30)
     assert world.observe().faults() == {}
 
 
@@ -119,14 +119,14 @@ def test_a_denied_roll_up_halts_nothing(landing: Landing) -> None:
     world, consumer = landing
     before = world.faults.counts[Fault.FORBIDDEN]
     world.faults.begin(Fault.FORBIDDEN, choice=_of_a_roll_up)
-    deadline = time.monotonic() + 25
+    deadline = time.monotonic() + 60
     while world.faults.counts[Fault.FORBIDDEN] == before:
         assert time.monotonic() < deadline, "no roll-up was read"
         write(world, [good(f"n{next(_numbers)}") for _ in range(20)])
         time.sleep(0.5)
     write(world, [good(f"n{next(_numbers)}") for _ in range(20)])
     wait_until("everything is committed", world.all_committed, RECOVERY_S)
-    assert consumer.is_ready()
+    wait_until_ready(consumer, within_s=30)
 
 
 def test_a_damaged_prefix_halts_who_needs_it_and_nobody_else(
@@ -158,15 +158,15 @@ def test_a_damaged_prefix_halts_who_needs_it_and_nobody_else(
         for number in range(5):
             write(world, [good(f"t{number}")], today)
             wait_until("today is committed", lambda: world.all_committed(others))
-        wait_until("readiness names it", lambda: "part-0002" in " ".join(problems(consumer) or []), 15)
+        wait_until("readiness names it", lambda: "part-0002" in " ".join(problems(consumer) or []), 60)
         halted = [problem for problem in problems(consumer) or [] if "PrefixDamaged" in problem]
         assert [problem.split(":")[0] for problem in halted] == [str(world.lanes[yesterday])]
         assert world.committed()[yesterday] == before
         assert consumer.process.poll() is None
 
         world.delete(stray)
-        wait_until("everything is committed", world.all_committed, PROBE_S + 8)
-        wait_until_ready(consumer, within_s=5)
+        wait_until("everything is committed", world.all_committed, PROBE_S + 30)
+        wait_until_ready(consumer, within_s=30)
         assert world.observe().faults() == {}
 
 

@@ -16,7 +16,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.services.kafka import ServiceUnavailable
+from tests.services.kafka import ServiceUnavailable, free_ports
 
 VERSION = "v1.56.1"
 PACKAGE = f"github.com/fsouza/fake-gcs-server@{VERSION}"
@@ -125,7 +124,7 @@ def _wheel() -> Path:
 
 def _start(binary: Path) -> tuple[subprocess.Popen[bytes], str]:
     for _ in range(PORTS):
-        port = _free_port()
+        [port] = free_ports(1)
         endpoint = f"http://127.0.0.1:{port}"
         arguments = ["-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
         arguments += ["-public-host", f"127.0.0.1:{port}", "-external-url", endpoint, "-log-level", "error"]
@@ -138,7 +137,7 @@ def _start(binary: Path) -> tuple[subprocess.Popen[bytes], str]:
         )
         deadline = time.monotonic() + START_S
         while process.poll() is None and time.monotonic() < deadline:
-            if _answers(endpoint):
+            if _answers(endpoint) and process.poll() is None:  # or it is another's answer
                 return process, endpoint
             time.sleep(0.02)
         _stop(process)
@@ -149,13 +148,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     process.stdin.close()
     process.wait(START_S)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _answers(endpoint: str) -> bool:

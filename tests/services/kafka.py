@@ -472,7 +472,7 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-def spawn(command: Sequence[str], output: int) -> subprocess.Popen[bytes]:
+def spawn(command: Sequence[str], output: int, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start a process that does not outlive this one.
 
     It has a session of its own, so that Ctrl-C reaches the tests first and they take it down in order.
@@ -481,6 +481,7 @@ def spawn(command: Sequence[str], output: int) -> subprocess.Popen[bytes]:
     process = _SPAWNER.submit(
         subprocess.Popen,  # prctl is all that runs between fork and exec, and it takes no lock
         command,
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

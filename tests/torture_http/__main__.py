@@ -31,7 +31,6 @@ PARTITIONS = 6
 SLACK_S = 240
 HARSH = {
     "STREAMLAKE_KAFKA__DELIVERY_TIMEOUT_MS": "4000",
-    "STREAMLAKE_KAFKA__QUEUE_BUFFERING_MAX_MESSAGES": "1500",
     "STREAMLAKE_LOG_LEVEL": "error",
 }
 MUST_SEE = (202, 422, 503, 504)
@@ -62,6 +61,8 @@ def torture(service: KafkaService, folder: Path, seed: int, events: int, seconds
         "STREAMLAKE_EVENT_LOG": f"kafka://{service.bootstrap}",
         "STREAMLAKE_OBJECT_STORE": f"file://{folder}/lake",
         **HARSH,
+        # Little more than comes in a second: filled by a short outage too, whatever the pace.
+        "STREAMLAKE_KAFKA__QUEUE_BUFFERING_MAX_MESSAGES": str(max(400, int(1.35 * events / seconds))),
     }
     world = World(folder, environment, dataset, "json")
     try:

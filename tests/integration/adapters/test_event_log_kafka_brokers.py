@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +13,8 @@ from tests.integration.conftest import promised
 from tests.services.kafka import kafka
 
 from streamlake.adapters.event_log.kafka import KafkaEventLog
-from streamlake.domain.model.positions import Position, Watermarks
+from streamlake.domain.errors import LogUnavailable
+from streamlake.domain.model.positions import Position, TopicPartition, Watermarks
 from streamlake.domain.ports.event_log import TopicSpec
 
 pytestmark = pytest.mark.kafka
@@ -41,9 +43,19 @@ def test_groups_are_altered_also_while_their_coordinators_come_up(log: KafkaEven
     """The first groups of a cluster: the brokers know late which of them has which; each partition is told so."""
     admin, places = log.admin(), partitions_of(uuid.uuid4().hex, 2)
     assert admin.create_topic(TopicSpec(places[0].topic, 2, 3))
+    deadline = time.monotonic() + 60
+
+    def alter(group: str, positions: Mapping[TopicPartition, Position]) -> None:
+        while True:
+            try:
+                return admin.alter_group_offsets(group, positions)
+            except LogUnavailable as fault:  # cold brokers may need longer to make the topic of all offsets
+                if "NOT_COORDINATOR" in str(fault) or time.monotonic() > deadline:
+                    raise
+
     wanted = {f"group-{number}": dict.fromkeys(places, Position(number, "metadata")) for number in range(40)}
     with ThreadPoolExecutor(16) as pool:
-        altered = [pool.submit(admin.alter_group_offsets, group, positions) for group, positions in wanted.items()]
+        altered = [pool.submit(alter, group, positions) for group, positions in wanted.items()]
     assert [each.result() for each in altered] == [None] * len(wanted)
     assert {group: admin.group_offsets(group, places) for group in wanted} == wanted
     admin.close()

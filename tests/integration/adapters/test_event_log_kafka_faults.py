@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import pytest
 from tests.contracts.event_log import record, stored
@@ -12,15 +14,15 @@ from tests.integration.conftest import promised
 from tests.services.kafka import KafkaService, kafka
 
 from streamlake.adapters.event_log.kafka import KafkaEventLog
-from streamlake.domain.errors import LogUnavailable, NotStored, OperatorFault, OutcomeUnknown
+from streamlake.domain.errors import LogUnavailable, NotStored, OperatorFault, OutcomeUnknown, SettingsInvalid
 from streamlake.domain.model.positions import Position, TopicPartition
-from streamlake.domain.model.records import AppendOutcome
+from streamlake.domain.model.records import Appended, AppendOutcome
 from streamlake.domain.ports.event_log import SubscriptionListener, TopicSpec
 
 pytestmark = pytest.mark.kafka
 
 FAST = {
-    "delivery.timeout.ms": "3000",
+    "delivery.timeout.ms": "6000",
     "session.timeout.ms": "6000",
     "socket.timeout.ms": "2000",
     "reconnect.backoff.max.ms": "500",
@@ -43,7 +45,14 @@ def log(broken: KafkaService) -> KafkaEventLog:
 def topic(log: KafkaEventLog, request: pytest.FixtureRequest) -> str:
     admin = log.admin()
     name = f"topic-{abs(hash(request.node.name))}"
-    admin.create_topic(TopicSpec(name, 1, 1, {"retention.ms": "-1"}))
+
+    def created() -> bool:
+        try:
+            return admin.create_topic(TopicSpec(name, 1, 1, {"retention.ms": "-1"})) or name in admin.topics([name])
+        except (LogUnavailable, SettingsInvalid):  # a broker just woken up may be fenced: none can have the replica
+            return False
+
+    eventually(created)
     admin.close()
     return name
 
@@ -95,11 +104,11 @@ def test_a_broker_that_does_not_answer_in_time_leaves_every_outcome_unknown(
     try:
         began = time.monotonic()
         outcomes = writer.append_and_wait([record(topic) for _ in range(10)])
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 15
     finally:
         broken.resume()
     assert {type(outcome) for outcome in outcomes} == {OutcomeUnknown}
-    eventually(lambda: type(writer.append_and_wait([record(topic)])[0]).__name__ == "Appended")
+    eventually(lambda: isinstance(writer.append_and_wait([record(topic)])[0], Appended))
     writer.close(5)
 
 
@@ -133,7 +142,7 @@ def test_what_the_queue_does_not_take_is_certainly_not_stored(broken: KafkaServi
     refused = [outcome for outcome in outcomes if isinstance(outcome, NotStored)]
     taken = len(outcomes) - len(refused)
     assert taken in (99, 100), "librdkafka may give a delivered record's room back only after it was told"
-    assert [type(outcome) for outcome in outcomes[:taken]] == [OutcomeUnknown] * taken
+    assert Counter(map(type, outcomes)) == {OutcomeUnknown: taken, NotStored: len(refused)}
     writer.close(5)
     assert 1 <= high(log, topic) <= 101
 
@@ -156,7 +165,7 @@ def test_a_broker_that_is_gone_is_said_to_be_unavailable_and_all_goes_on_when_it
             return True
         return False
 
-    eventually(lambda: poll() or read == [0, 1])
+    eventually(lambda: not poll() and read == [0, 1])
     broken.kill()
     try:
         eventually(poll)
@@ -169,7 +178,7 @@ def test_a_broker_that_is_gone_is_said_to_be_unavailable_and_all_goes_on_when_it
         assert time.monotonic() - began < 40
     finally:
         broken.restart()
-    stored(writer.append_and_wait([record(topic)]))
+    eventually(lambda: isinstance(writer.append_and_wait([record(topic)])[0], Appended))
     eventually(lambda: not poll() and len(read) >= 3)
     assert read[:2] == [0, 1]
 
@@ -195,7 +204,8 @@ def test_a_member_leaves_in_bounded_time_although_nobody_answers(
     subscription = log.subscriber().subscribe(f"group-{topic}", [topic], listener)
 
     def owning() -> bool:
-        subscription.poll(100, 0.2)
+        with suppress(LogUnavailable):
+            subscription.poll(100, 0.2)
         return bool(listener.owned)
 
     eventually(owning)
@@ -212,7 +222,7 @@ def test_a_member_leaves_in_bounded_time_although_nobody_answers(
 def test_a_reader_whose_broker_dies_in_mid_read_says_so(broken: KafkaService, topic: str) -> None:
     # Of 20 MB that do not compress only a little is fetched ahead.
     log = KafkaEventLog(broken.bootstrap, FAST | {"queued.max.messages.kbytes": "1024"})
-    writer = log.writer()
+    writer = KafkaEventLog(broken.bootstrap).writer()  # with the time that 20 MB may take
     stored(writer.append_and_wait([record(topic, value=random.Random(n).randbytes(1000)) for n in range(20_000)]))
     writer.close(5)
     batches = log.reader().read(TopicPartition(topic, 0), 0, 20_000)

@@ -18,7 +18,7 @@ from streamlake.domain.model.selections import Selection
 from streamlake.domain.ports.event_log import TopicSpec
 from streamlake.domain.use_cases.land_records import LandingLimits, LandRecords, LandSnapshots
 from streamlake.entrypoints.container import Container
-from streamlake.entrypoints.settings import LandingSettings, Settings
+from streamlake.entrypoints.settings import EmbeddedSettings, LandingSettings, Settings
 
 CONTRACTS = Path(__file__).parents[3] / "contracts"
 DATASET = "orders"
@@ -44,6 +44,7 @@ class Lake:
             event_log="memory:" if memory else f"sqlite://{folder}/log.sqlite",
             object_store="memory:" if memory else f"file://{folder}/lake",
             contracts=CONTRACTS,
+            embedded=EmbeddedSettings(session_timeout_s=300),  # members leave; none is to be given up
             landing=LandingSettings.model_validate({"max_records": 100, **landing}),
         )
         self.container = Container(settings=settings)

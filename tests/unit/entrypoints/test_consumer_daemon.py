@@ -185,6 +185,7 @@ def test_while_the_log_does_not_answer_a_quiet_consumer_is_not_ready(lake: Lake)
     consumer, clock = lake.container.consumer(DATASET), lake.container.clock()
     with running(consumer):
         wait_for(lambda: len(consumer.owned) == 2)
+        wait_for_turns(consumer, 1)
         an_answer, records = partial(_look, consumer, lake.admin, clock), partial(lake.put, 0, [START])
         for is_back in (an_answer, records):
             _look(consumer, Away(), clock)  # type: ignore[arg-type]

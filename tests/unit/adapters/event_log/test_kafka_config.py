@@ -114,6 +114,21 @@ def test_the_new_group_protocol_is_told_neither_session_nor_assignor() -> None:
     config.open_consumer(consumer).close()
 
 
+@pytest.mark.parametrize(
+    ("given", "interval_ms"),
+    [
+        ({}, None),
+        ({"session.timeout.ms": "45000"}, "3000"),
+        ({"session.timeout.ms": "3000"}, "1000"),
+        ({"session.timeout.ms": "1"}, "1"),
+        ({"session.timeout.ms": "3000", "heartbeat.interval.ms": "2000"}, "2000"),
+    ],
+)
+def test_a_short_session_has_its_heartbeats(given: dict[str, str], interval_ms: str | None) -> None:
+    """librdkafka beats every 3 s unless told otherwise, also where that is a whole session."""
+    assert KafkaConfig(NOWHERE, given).consumer("g").get("heartbeat.interval.ms") == interval_ms
+
+
 def test_the_delivery_timeout_has_two_names_and_the_one_given_counts() -> None:
     assert KafkaConfig(NOWHERE, {}).delivery_timeout_s == 20
     assert KafkaConfig(NOWHERE, {"delivery.timeout.ms": "5000"}).delivery_timeout_s == 5

@@ -171,7 +171,7 @@ def test_a_url_without_end_is_431(door: Door) -> None:
 def test_a_sender_of_single_bytes_is_cut_off_though_it_never_pauses(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(BoundedHttp, "receive_deadline_s", 0.3)
+    monkeypatch.setattr(BoundedHttp, "receive_deadline_s", 1.0)
     with listening(door) as (port, _, _), connected(port) as link:
         link.sendall(head("content-length: 1000000"))
         link.settimeout(0.01)

@@ -96,7 +96,7 @@ def test_a_body_longer_than_its_content_length_is_one_event_and_then_no_http(sma
 
 @pytest.mark.parametrize("sent", [head("content-length: 30") + b"{", b"POST /v1/datasets/orders/eve"])
 def test_a_slow_sender_is_cut_off_at_the_deadline(small: Door, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BoundedHttp, "receive_deadline_s", 0.2)
+    monkeypatch.setattr(BoundedHttp, "receive_deadline_s", 1.0)
     with listening(small) as (port, _, _), connected(port) as link:
         link.sendall(sent)
 
@@ -109,7 +109,7 @@ def test_a_slow_sender_is_cut_off_at_the_deadline(small: Door, sent: bytes, monk
 
 
 def test_a_client_that_says_nothing_is_hung_up_on(small: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BoundedHttp, "receive_deadline_s", 0.2)
+    monkeypatch.setattr(BoundedHttp, "receive_deadline_s", 1.0)
     with listening(small) as (port, _, _), connected(port) as link:
         assert link.recv(1) == b""
 
@@ -117,12 +117,13 @@ def test_a_client_that_says_nothing_is_hung_up_on(small: Door, monkeypatch: pyte
 def test_an_answer_the_log_is_slow_with_is_no_fault_of_the_sender(
     make_door: Callable[..., Door], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(BoundedHttp, "receive_deadline_s", 0.1)
+    monkeypatch.setattr(BoundedHttp, "receive_deadline_s", 1.0)
     door, held = held_door(make_door)
-    with listening(door) as (port, _, _), connected(port) as link, connected(port) as idle:
+    with listening(door) as (port, _, _), connected(port) as link:
         link.sendall(head(f"content-length: {len(GOOD)}") + GOOD)
-        assert held.arrived.acquire(timeout=5)
-        assert idle.recv(1) == b""  # the deadline has passed
+        assert held.arrived.acquire(timeout=60)
+        with connected(port) as idle:
+            assert idle.recv(1) == b""  # its deadline has passed, and the other's was before
         held.release()
 
         assert answer_of(link)[0] == 202
@@ -182,13 +183,13 @@ def test_a_stopping_server_answers_what_it_accepted_even_if_the_writer_has_to_de
     make_door: Callable[..., Door], at_close: StreamLakeError | None, status: int, stored: list[bytes]
 ) -> None:
     door, held = held_door(make_door, at_close)
-    with listening(door, grace_s=1.5) as (port, server, thread), connected(port) as link:
+    with listening(door, grace_s=6) as (port, server, thread), connected(port) as link:
         link.sendall(head(f"content-length: {len(GOOD)}") + GOOD)
-        assert held.arrived.acquire(timeout=5)
+        assert held.arrived.acquire(timeout=60)
         server.should_exit = True
 
         answered, headers, _ = answer_of(link)
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
@@ -202,6 +203,6 @@ def test_a_server_whose_producer_failed_stops_by_itself(make_door: Callable[...,
         link.sendall(head(f"content-length: {len(GOOD)}") + GOOD)
 
         assert answer_of(link)[0] == 504
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
     assert door.readiness.failure is not None

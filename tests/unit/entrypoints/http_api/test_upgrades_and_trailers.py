@@ -110,7 +110,7 @@ def test_a_head_without_end_behind_a_request_that_waits_for_the_log_is_not_read_
     door = make_door(writer=hold)
     with listening(door) as (port, _, _), connected(port) as link:
         link.sendall(head(f"content-length: {len(GOOD)}") + GOOD)
-        assert made[0].arrived.acquire(timeout=5)
+        assert made[0].arrived.acquire(timeout=60)
         link.sendall(b"GET / HTTP/1.1\r\nx: " + b"y" * FLOOD)
         made[0].release()
 

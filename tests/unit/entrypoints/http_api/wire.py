@@ -11,7 +11,7 @@ from contextlib import contextmanager
 @contextmanager
 def connected(port: int) -> Iterator[socket.socket]:
     """A connection to the door."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as link:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as link:
         yield link
 
 
@@ -44,7 +44,7 @@ def more(link: socket.socket) -> bytes:
     return got
 
 
-def until(what: str, holds: Callable[[], bool], within_s: float = 10) -> None:
+def until(what: str, holds: Callable[[], bool], within_s: float = 60) -> None:
     """Wait for a condition of the server's side."""
     deadline = time.monotonic() + within_s
     while not holds():
