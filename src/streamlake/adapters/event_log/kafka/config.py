@@ -47,6 +47,9 @@ CONSUMER_DEFAULTS: Properties = {
 CLASSIC_DEFAULTS: Properties = {"session.timeout.ms": "30000"}
 """With group.protocol=consumer the broker decides, and the client refuses to be told."""
 
+HEARTBEATS_A_SESSION = 3
+"""At least, as Kafka advises: with librdkafka's 3 s alone, a member whose session is set to 3 s expels itself."""
+
 READER_DEFAULTS: Properties = {"queued.max.messages.kbytes": "16384"}
 
 PROMISED: Mapping[str, tuple[str, str]] = {
@@ -160,7 +163,7 @@ class KafkaConfig:
 
     def consumer(self, group: str) -> Properties:
         """A group member's."""
-        defaults = CONSUMER_DEFAULTS | (CLASSIC_DEFAULTS if self._classic else {})
+        defaults = CONSUMER_DEFAULTS | (CLASSIC_DEFAULTS | self._heartbeat() if self._classic else {})
         promised = {**PROMISED, **(CLASSIC_PROMISED if self._classic else {})}
         pinned = {n: value for n, (value, _) in promised.items() if n in CONSUMER_ONLY - DEPRECATED}
         return self._client(defaults, PRODUCER_ONLY) | pinned | {"group.id": group}
@@ -188,6 +191,12 @@ class KafkaConfig:
     def open_admin(self) -> AdminClient:
         """An admin client. Raises SettingsInvalid where the properties do not go together."""
         return self._open(AdminClient, self.admin())
+
+    def _heartbeat(self) -> Properties:
+        session_ms = str(self._given.get("session.timeout.ms", ""))
+        if not session_ms.isdecimal():
+            return {}
+        return {"heartbeat.interval.ms": str(max(1, min(3000, int(session_ms) // HEARTBEATS_A_SESSION)))}
 
     def _client(self, defaults: Properties, foreign: frozenset[str]) -> Properties:
         given: Properties = {name: value for name, value in self._given.items() if name not in foreign}
