@@ -196,7 +196,10 @@ class Database:
             # A checkpoint syncs the whole file: at every 16 MiB of log rather than at every 4.
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
             connection.execute("PRAGMA journal_size_limit = 67108864")
-            if self._version(connection) == 0:
+            connection.execute("BEGIN")  # or another process creates it between two looks, and it is neither
+            with _transaction(connection):
+                version = self._version(connection)
+            if version == 0:
                 self._create(connection)
         except BaseException:
             connection.close()
