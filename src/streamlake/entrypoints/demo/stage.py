@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import httpx
 from streamlake.domain.errors import LogUnavailable
 from streamlake.entrypoints.demo.interrupts import Hear
 
+LISTENING = range(15_000, 32_000)
 START_S = 30.0
 STOP_S = 30.0
 
@@ -95,6 +97,9 @@ def stage(folder: Path, environment: Mapping[str, str], hear: Hear) -> Iterator[
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those a kernel gives to outgoing connections: one of them could have it before the child listens on it."""
+    while True:
+        port = secrets.choice(LISTENING)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
