@@ -28,9 +28,13 @@ from streamlake.domain.model.contracts import raw_topic
 from streamlake.domain.model.parts import parse_part_name
 from streamlake.domain.model.records import OutgoingRecord
 from streamlake.domain.ports.object_store import ObjectInfo
+from streamlake.entrypoints.landing_thread import PROBE_S
 
 SESSION_S = 6.0
 STORE_TIMEOUT_S = 3
+NOTICED_S = PROBE_S - 5
+HEALED_S = PROBE_S + 20
+"""What is noticed needs no probe; what has been mended is found so by the first probe, and not only by the second."""
 
 QUICK = {
     "STREAMLAKE_LANDING__MAX_AGE_S": "1",

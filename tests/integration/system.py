@@ -200,6 +200,7 @@ class World:
         text += f"  - property: partFormat\n    value: {part_format}\n"
         (contracts / f"{dataset}.v1.odcs.yaml").write_text(text)
         self.environment = {**environment, "STREAMLAKE_CONTRACTS": str(contracts), "STREAMLAKE_LOG_LEVEL": "info"}
+        # The observer's own appends are to be acknowledged, whatever patience the system under test has.
         with _environment({**self.environment, "STREAMLAKE_KAFKA__DELIVERY_TIMEOUT_MS": "60000"}):
             container = Container(settings=Settings())
             self.event_log: EventLog = container.event_log()

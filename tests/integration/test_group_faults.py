@@ -72,7 +72,7 @@ def test_partitions_of_the_dead_and_of_the_leaving_are_taken_over_in_time(world:
     print(f"take-over: {took_killed} s after kill -9, {took_left} s after SIGTERM; exit in {took_exit} s")
     assert took_killed <= KILLED_S
     assert min(took_left) <= LEFT_S  # the better of two: one may meet a stall of the machine
-    assert min(took_exit) <= EXIT_S
+    assert max(took_exit) <= EXIT_S
     assert world.observe().faults() == {}
 
 

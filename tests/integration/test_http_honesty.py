@@ -164,6 +164,7 @@ def test_a_broker_that_freezes_makes_answers_late_then_unknown_and_a_retry_has_t
     unknown = httpx.post(url(world, api), content=body, headers=headers, timeout=30)
     took = time.monotonic() - began
     frail.resume()
+    wait_until_ready(api)
     again: list[httpx.Response] = []
 
     def taken() -> bool:
@@ -174,8 +175,9 @@ def test_a_broker_that_freezes_makes_answers_late_then_unknown_and_a_retry_has_t
 
     assert unknown.status_code == 504
     assert unknown.json()["idempotency_key"] == "the-same"
-    assert {answer.json()["ingestion_id"] for answer in again} == {unknown.json()["ingestion_id"]}
-    assert took < DELIVERY_S + 10
+    undecided = [answer for answer in again if answer.status_code != 503]  # a refusal at the door gives none
+    assert {answer.json()["ingestion_id"] for answer in undecided} == {unknown.json()["ingestion_id"]}
+    assert took < DELIVERY_S + 4
 
 
 @pytest.mark.parametrize("wakes", [True, False], ids=["the broker wakes up in time", "the broker never answers"])
@@ -183,8 +185,11 @@ def test_on_sigterm_every_request_in_flight_is_answered_and_the_exit_code_is_0(
     world: World, frail: KafkaService, wakes: bool
 ) -> None:
     assert world.cli("topics", "provision").returncode == 0
-    if wakes:  # there is time for that
-        world.environment |= {"STREAMLAKE_KAFKA__DELIVERY_TIMEOUT_MS": "20000", "STREAMLAKE_API__GRACE_S": "30"}
+    delivery_s, grace_s = (20, 30) if wakes else (DELIVERY_S, GRACE_S)  # there is time for it to wake up
+    world.environment |= {
+        "STREAMLAKE_KAFKA__DELIVERY_TIMEOUT_MS": str(delivery_s * 1000),
+        "STREAMLAKE_API__GRACE_S": str(grace_s),
+    }
     api = world.api("--workers", "2")
     wait_until("both workers are ready", lambda: api.log.read_bytes().count(b'"ready": true') >= 2)
     bodies = [event_body(Attempt(n, 1), f"o-{n}", broken=None) for n in range(40)]
@@ -211,10 +216,9 @@ def test_on_sigterm_every_request_in_flight_is_answered_and_the_exit_code_is_0(
 
     assert statuses == [202 if wakes else 504] * len(bodies)
     assert code == 0
+    assert took < grace_s + delivery_s + 4
     if wakes:
         assert stored(world) == set(bodies)
-    else:
-        assert took < GRACE_S + DELIVERY_S + 10
 
 
 def _inflight(api: Child) -> int:

@@ -6,7 +6,6 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,6 @@ from tests.services.fault_proxy import fault_proxy
 from tests.services.faults import Fault
 from tests.services.gcs import GcsService
 from tests.services.kafka import KafkaService, kafka
-
-from streamlake.domain.errors import WorldFault
 
 pytestmark = [pytest.mark.kafka, pytest.mark.gcs]
 
@@ -55,14 +52,6 @@ def _exit(child: Child) -> tuple[int, float]:
     return code, time.monotonic() - began
 
 
-def _all_committed(world: FaultyWorld) -> bool:
-    """A broker that is only just back does not know at once whose coordinator it is."""
-    try:
-        return world.all_committed()
-    except WorldFault:
-        return False
-
-
 @pytest.mark.parametrize("broken", ["store", "broker frozen", "broker killed", "store and broker frozen"])
 def test_it_leaves_in_time_whatever_does_not_answer(world: FaultyWorld, broker: KafkaService, broken: str) -> None:
     """SIGTERM with records in hand: exit 0 within 30 s, and the next one lands what it had left."""
@@ -90,7 +79,7 @@ def test_it_leaves_in_time_whatever_does_not_answer(world: FaultyWorld, broker: 
     assert took <= EXIT_S
     broker.wait_until_serving()
     world.launch_consumer("next")
-    wait_until("everything is committed", partial(_all_committed, world))
+    wait_until("everything is committed", world.all_committed)
     verdict = world.observe()
     assert verdict.faults() == {}
     assert verdict.letters == set()
@@ -109,7 +98,7 @@ def test_it_waits_for_a_world_that_is_away_at_start(world: FaultyWorld, broker: 
     world.faults.end()
     wait_until("it names the log", lambda: "LogUnavailable" in " ".join(problems(starting) or []), 60)
     broker.restart()
-    wait_until("everything is committed", partial(_all_committed, world))
+    wait_until("everything is committed", world.all_committed)
     wait_until_ready(starting, within_s=30)
     assert world.observe().faults() == {}
 

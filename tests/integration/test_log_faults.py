@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
-from tests.integration.faulty import FaultyWorld, good, log_lines, problems, write
+from tests.integration.faulty import HEALED_S, NOTICED_S, FaultyWorld, good, log_lines, problems, write
 from tests.integration.system import Child, delete_topic, wait_until, wait_until_ready
 from tests.services.fault_proxy import fault_proxy
 from tests.services.gcs import GcsService
@@ -19,11 +19,8 @@ from streamlake.domain.model.contracts import dlq_topic, raw_topic
 from streamlake.domain.model.parts import part_info
 from streamlake.domain.model.positions import Position
 from streamlake.domain.ports.event_log import TopicSpec
-from streamlake.entrypoints.landing_thread import PROBE_S
 
 pytestmark = [pytest.mark.kafka, pytest.mark.gcs]
-
-NOTICED_S = 60.0
 
 
 @pytest.fixture
@@ -61,7 +58,7 @@ def _told(child: Child, fault: str) -> bool:
 def _provision_and_check(world: FaultyWorld, consumer: Child) -> None:
     """The operator mends the topics; the one bad record becomes a letter, and everything else lands."""
     assert world.cli("topics", "provision").returncode == 0
-    wait_until("everything is committed", world.all_committed, PROBE_S + 40)
+    wait_until("everything is committed", world.all_committed, HEALED_S)
     wait_until_ready(consumer, within_s=30)
     verdict = world.observe()
     assert verdict.faults() == {}
@@ -155,7 +152,7 @@ def test_a_topic_recreated_under_a_live_consumer_is_another_log(
     assert world.topic_id != first_id
     new = [f"new-{n:03}" for n in range(120)]
     write(world, [good(label) for label in new])
-    wait_until("all of the new log is committed", world.all_committed, PROBE_S + 40)
+    wait_until("all of the new log is committed", world.all_committed, HEALED_S)
     wait_until_ready(consumer, within_s=30)
     assert _told(consumer, "TopicMissing") or _told(consumer, "TopicRecreated")
     landed = _records_by_topic_id(world)
@@ -169,7 +166,7 @@ def test_a_missing_topic_is_named_by_readiness(world: FaultyWorld, kafka_admin: 
     write(world, [good(f"before-{n}") for n in range(12)])
     wait_until("everything is committed", world.all_committed)
     delete_topic(kafka_admin, raw_topic(world.dataset))
-    wait_until("readiness names it", lambda: _says(consumer, raw_topic(world.dataset), "does not exist"), 60)
+    wait_until("readiness names it", lambda: _says(consumer, raw_topic(world.dataset), "does not exist"), NOTICED_S)
     assert consumer.process.poll() is None
 
 
@@ -194,7 +191,7 @@ def test_what_retention_took_halts_its_partition_until_the_gap_is_accepted(
     assert shown.returncode == 1
     assert b"[10, 15)" in shown.stdout
     assert world.cli("resume", "--dataset", world.dataset, "--partition", "0", "--accept-gap").returncode == 0
-    wait_until("it goes on", world.all_committed, PROBE_S + 40)
+    wait_until("it goes on", world.all_committed, HEALED_S)
     wait_until_ready(again, within_s=30)
     [gap] = world.store.list("ops/gaps/")
     assert f"{world.topic_id}-0-10-15" in gap.name

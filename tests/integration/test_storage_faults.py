@@ -10,17 +10,16 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from tests.integration.faulty import FaultyWorld, good, problems, write
+from tests.integration.faulty import HEALED_S, NOTICED_S, FaultyWorld, good, problems, write
 from tests.integration.system import Child, wait_until, wait_until_ready
 from tests.services.fault_proxy import fault_proxy
 from tests.services.faults import REFUSED, Fault, Request
 from tests.services.gcs import GcsService
 from tests.services.kafka import KafkaService
 
-from streamlake.entrypoints.landing_thread import PROBE_S
-
 pytestmark = [pytest.mark.kafka, pytest.mark.gcs]
 RECOVERY_S = 30.0
+
 _numbers = itertools.count()
 
 Landing = tuple[FaultyWorld, Child]
@@ -100,7 +99,7 @@ def test_denied_everything_it_halts_and_lives_and_heals(landing: Landing) -> Non
     committed = world.committed()
     world.faults.begin(Fault.FORBIDDEN)
     write(world, [good(f"n{next(_numbers)}") for _ in range(60)])
-    wait_until("readiness says so", lambda: "AccessDenied" in " ".join(problems(consumer) or []), 60)
+    wait_until("readiness says so", lambda: "AccessDenied" in " ".join(problems(consumer) or []), NOTICED_S)
     answer = consumer.get("/readyz")
     assert answer is not None
     assert answer.status_code == 503
@@ -109,7 +108,7 @@ def test_denied_everything_it_halts_and_lives_and_heals(landing: Landing) -> Non
     assert alive.status_code == 200
     assert world.committed() == committed
     world.faults.end()
-    wait_until("everything is committed", world.all_committed, PROBE_S + 30)
+    wait_until("everything is committed", world.all_committed, HEALED_S)
     wait_until_ready(consumer, within_s=30)
     assert world.observe().faults() == {}
 
@@ -126,7 +125,7 @@ def test_a_denied_roll_up_halts_nothing(landing: Landing) -> None:
         time.sleep(0.5)
     write(world, [good(f"n{next(_numbers)}") for _ in range(20)])
     wait_until("everything is committed", world.all_committed, RECOVERY_S)
-    wait_until_ready(consumer, within_s=30)
+    assert consumer.is_ready()
 
 
 def test_a_damaged_prefix_halts_who_needs_it_and_nobody_else(
@@ -158,14 +157,14 @@ def test_a_damaged_prefix_halts_who_needs_it_and_nobody_else(
         for number in range(5):
             write(world, [good(f"t{number}")], today)
             wait_until("today is committed", lambda: world.all_committed(others))
-        wait_until("readiness names it", lambda: "part-0002" in " ".join(problems(consumer) or []), 60)
+        wait_until("readiness names it", lambda: "part-0002" in " ".join(problems(consumer) or []), NOTICED_S)
         halted = [problem for problem in problems(consumer) or [] if "PrefixDamaged" in problem]
         assert [problem.split(":")[0] for problem in halted] == [str(world.lanes[yesterday])]
         assert world.committed()[yesterday] == before
         assert consumer.process.poll() is None
 
         world.delete(stray)
-        wait_until("everything is committed", world.all_committed, PROBE_S + 30)
+        wait_until("everything is committed", world.all_committed, HEALED_S)
         wait_until_ready(consumer, within_s=30)
         assert world.observe().faults() == {}
 

@@ -71,21 +71,22 @@ def running(program: str, factory: str, port: int, workers: int) -> Iterator[sub
         process.communicate()
 
 
-_LISTENING = re.compile(rb'"api\.listening".*\n')
-
-
 def pids_listening(process: subprocess.Popen[str], count: int) -> list[int]:
     """The next workers' process ids, as their log lines tell them."""
     assert process.stderr is not None
     # Not by `readline`: what it has read ahead is nothing for `select` to see.
     told, pipe = b"", process.stderr.fileno()
     deadline = time.monotonic() + 60
-    while len(found := [line for line in told.splitlines(keepends=True) if _LISTENING.search(line)]) < count:
+    while len(found := [line for line in _whole_lines(told) if b'"api.listening"' in line]) < count:
         assert select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0], "no worker in 60 s"
         piece = os.read(pipe, 65536)
         assert piece, "the process ended"
         told += piece
     return [json.loads(line)["pid"] for line in found]
+
+
+def _whole_lines(told: bytes) -> list[bytes]:
+    return told[: told.rfind(b"\n") + 1].splitlines()
 
 
 def eventually(get: Callable[[], bool]) -> None:
